@@ -1,0 +1,278 @@
+"""Every score of a set of predictions, each with its 95 % interval: one function, from all images at once.
+
+Each statistic is written once, as a function of how often every image counts: all ones give the value, bootstrap
+weights give the resamples. Means over classes are over the classes that occur.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from finetune.errors import UsageError
+from finetune.scores.intervals import Interval, groups_of, percentiles, resampled_weights, wilson
+from finetune.scores.predictions import Predictions
+
+__all__ = ["scores", "wilson"]
+
+Array = npt.NDArray[Any]
+Table = dict[str, Array]  # name -> (rows, columns): one row per resample, one column per class where there are classes
+Score = dict[str, Any]
+
+NO_IMAGES = "no image of this class"
+NEVER_PREDICTED = "no image was predicted as this class"
+ONE_KIND = "needs images with and without this label"
+NO_LABELS = "no image has a label"
+TOP_K = (1, 3, 5)
+
+
+def scores(predictions: Predictions, *, resamples: int = 1000) -> dict[str, Any]:
+    """All scores as plain JSON values, each {"value", "low", "high"} with its 95 % interval.
+
+    One label per image: accuracy, balanced_accuracy, macro_f1, log_loss (nats), brier (sum over classes, 0..2; Brier
+    1950), top_k {"1", "3", "5" below the number of classes}, per_class and confusion (rows true, columns predicted).
+    Several labels: subset_accuracy, macro_f1, micro_f1, macro_auroc, macro_average_precision, log_loss and brier (means
+    over labels), per_class; a label is predicted where its probability passes 0.5.
+
+    Proportions (accuracy, top-k, recall, precision) have Wilson's interval, all else the percentile bootstrap; where
+    there are groups, everything is resampled by group. A score that is not defined has value None and a "reason".
+    Raises UsageError without labels or without images.
+    """
+    if predictions.labels is None:
+        raise UsageError("predictions without labels cannot be scored")
+    if len(predictions) == 0:
+        raise UsageError("no predictions to score: there must be at least one image")
+    if resamples < 1:
+        raise UsageError(f"resamples must be at least 1, but is {resamples}")
+    return (_several_labels if predictions.multilabel else _one_label)(predictions, resamples)
+
+
+@dataclass(frozen=True)
+class _Resampled:
+    """A table of statistics at all images counting once, and at every resample."""
+
+    predictions: Predictions
+    value: Table
+    draws: Table
+
+    def score(self, name: str, column: int = 0, *, images: Array, reason: str = "") -> Score:
+        """A percentile bootstrap interval; `images` (bool) are those the score rests on."""
+        value, draws, units = self._of(name, column, images)
+        return _score(value, percentiles(draws, value=value, otherwise=wilson(value * units, units)), reason)
+
+    def proportion(self, name: str, column: int = 0, *, images: Array, reason: str = "") -> Score:
+        """Wilson's interval, or by group where there are groups; `images` (bool) are those that are counted."""
+        if self.predictions.groups is not None:
+            return self.score(name, column, images=images, reason=reason)
+        value, _, units = self._of(name, column, images)
+        return _score(value, wilson(value * units, units), reason)
+
+    def loss(self, name: str) -> Score:
+        """A percentile bootstrap interval of a mean without an upper bound: a single image has none."""
+        value, draws, units = self._of(name, 0, np.ones(len(self.predictions), dtype=bool))
+        return _score(value, percentiles(draws, value=value, otherwise=(value, value)) if units > 1 else None, "")
+
+    def _of(self, name: str, column: int, images: Array) -> tuple[float, Array, int]:
+        return float(self.value[name][0, column]), self.draws[name][:, column], groups_of(self.predictions, images)
+
+
+def _resampled(predictions: Predictions, statistics: Callable[[Array], Table], resamples: int) -> _Resampled:
+    tables = [statistics(weights) for weights in resampled_weights(predictions, resamples=resamples)]
+    draws = {name: np.concatenate([table[name] for table in tables]) for name in tables[0]}
+    return _Resampled(predictions, statistics(np.ones((1, len(predictions)))), draws)
+
+
+def _score(value: float, interval: Interval | None, reason: str) -> Score:
+    if np.isnan(value):
+        return {"value": None, "low": None, "high": None, "reason": reason}
+    low, high = interval or (None, None)
+    return {"value": value, "low": low, "high": high}
+
+
+# One label per image
+
+
+def _one_label(predictions: Predictions, resamples: int) -> dict[str, Any]:
+    assert predictions.labels is not None
+    labels, predicted, classes = predictions.labels, predictions.predicted, predictions.classes
+    ranks = _ranks(predictions.logits, labels)
+    ks = [k for k in TOP_K if k < len(classes)]
+    per_image = {
+        "log_loss": _log_losses(predictions.logits, labels)[:, None],
+        "brier": _brier(predictions.probabilities, labels)[:, None],
+        "accuracy": (ranks == 0).astype(np.float64)[:, None],
+        "top_k": (ranks[:, None] < np.array(ks)).astype(np.float64),
+    }
+
+    def statistics(weights: Array) -> Table:
+        right = ranks == 0
+        support, named = _totals(weights, labels, len(classes)), _totals(weights, predicted, len(classes))
+        hits = _totals(weights[:, right], labels[right], len(classes))
+        table = _class_table(hits, support, named)
+        table |= {name: _means(weights, columns) for name, columns in per_image.items()}
+        return table | {"balanced_accuracy": _known_mean(table["recall"]), "macro_f1": _known_mean(table["f1"])}
+
+    table = _resampled(predictions, statistics, resamples)
+    everything = np.ones(len(predictions), dtype=bool)
+    confusion = np.zeros((len(classes), len(classes)), dtype=np.int64)
+    np.add.at(confusion, (labels, predicted), 1)
+    return {
+        "accuracy": table.proportion("accuracy", images=everything),
+        "balanced_accuracy": table.score("balanced_accuracy", images=everything),
+        "macro_f1": table.score("macro_f1", images=everything),
+        "log_loss": table.loss("log_loss"),
+        "brier": table.loss("brier"),
+        "top_k": {str(k): table.proportion("top_k", i, images=everything) for i, k in enumerate(ks)},
+        "per_class": [_class_row(table, i, actual=labels == i, named=predicted == i) for i in range(len(classes))],
+        "confusion": confusion.tolist(),
+    }
+
+
+def _ranks(logits: Array, labels: Array) -> Array:
+    """(n,) int: how many classes come before the true one; of equal logits the first comes first."""
+    true = np.take_along_axis(logits, labels[:, None], axis=1)
+    before = (logits == true) & (np.arange(logits.shape[1]) < labels[:, None])
+    return np.asarray(((logits > true) | before).sum(axis=1))
+
+
+def _log_losses(logits: Array, labels: Array) -> Array:
+    exact = logits.astype(np.float64)
+    exact -= exact.max(axis=1, keepdims=True)
+    return np.asarray(np.log(np.exp(exact).sum(axis=1)) - np.take_along_axis(exact, labels[:, None], axis=1)[:, 0])
+
+
+def _brier(probabilities: Array, labels: Array) -> Array:
+    true = np.take_along_axis(probabilities, labels[:, None], axis=1)[:, 0]
+    return np.asarray((probabilities**2).sum(axis=1) - 2 * true + 1)
+
+
+def _totals(weights: Array, labels: Array, classes: int) -> Array:
+    """(rows, classes): the weight of the images of each class. Whole numbers: exact in any order."""
+    totals = np.zeros((len(weights), classes))
+    if len(labels):
+        order = np.argsort(labels, kind="stable")
+        present, starts = np.unique(labels[order], return_index=True)
+        totals[:, present] = np.add.reduceat(weights[:, order], starts, axis=1)
+    return totals
+
+
+# Several labels per image
+
+
+def _several_labels(predictions: Predictions, resamples: int) -> dict[str, Any]:
+    assert predictions.labels is not None
+    labels, predicted = predictions.labels, predictions.logits > 0
+    actual, named, both = (a.astype(np.float64) for a in (labels, predicted, labels & predicted))
+    logits = predictions.logits.astype(np.float64)
+    per_image = {
+        "log_loss": (np.logaddexp(0, logits) - labels * logits).mean(axis=1)[:, None],
+        "brier": ((predictions.probabilities - labels) ** 2).mean(axis=1)[:, None],
+        "subset_accuracy": (labels == predicted).all(axis=1).astype(np.float64)[:, None],
+    }
+    rankings = [_Ranking(predictions.logits[:, i], labels[:, i]) for i in range(labels.shape[1])]
+
+    def statistics(weights: Array) -> Table:
+        # whole numbers below 2**53: exact whatever the order in which they are summed
+        hits, support, guessed = weights @ both, weights @ actual, weights @ named
+        table = _class_table(hits, support, guessed)
+        table |= {name: _means(weights, columns) for name, columns in per_image.items()}
+        areas = [ranking.areas(weights) for ranking in rankings]
+        table["auroc"] = np.stack([auroc for auroc, _ in areas], axis=1)
+        table["average_precision"] = np.stack([precision for _, precision in areas], axis=1)
+        table["micro_f1"] = _ratio(2 * hits.sum(axis=1), (support + guessed).sum(axis=1))[:, None]
+        return table | {f"macro_{name}": _known_mean(table[name]) for name in ("f1", "auroc", "average_precision")}
+
+    table = _resampled(predictions, statistics, resamples)
+    everything = np.ones(len(predictions), dtype=bool)
+    means = {"macro_f1": NO_LABELS, "micro_f1": NO_LABELS, "macro_auroc": ONE_KIND, "macro_average_precision": ONE_KIND}
+    rows = []
+    for i in range(labels.shape[1]):
+        rarer = labels[:, i] if labels[:, i].sum() * 2 <= len(labels) else ~labels[:, i]
+        areas = {name: table.score(name, i, images=rarer, reason=ONE_KIND) for name in ("auroc", "average_precision")}
+        rows.append(_class_row(table, i, actual=labels[:, i], named=predicted[:, i]) | areas)
+    return {
+        "subset_accuracy": table.proportion("subset_accuracy", images=everything),
+        **{name: table.score(name, images=everything, reason=reason) for name, reason in means.items()},
+        "log_loss": table.loss("log_loss"),
+        "brier": table.loss("brier"),
+        "per_class": rows,
+    }
+
+
+class _Ranking:
+    """The areas under the ROC and the precision-recall curve of one label, for many weightings at once.
+
+    AUROC is the share of (with, without) pairs in the right order, ties half (Hanley and McNeil 1982); average precision
+    is the mean precision at the images with the label, ties together (scikit-learn's definition).
+    """
+
+    def __init__(self, logits: Array, labels: Array) -> None:
+        self._order = np.argsort(logits, kind="stable")
+        ranked, true = logits[self._order], labels[self._order]
+        self._with = np.flatnonzero(true)
+        mine = ranked[self._with]
+        self._below, self._through = (np.searchsorted(ranked, mine, side=side) for side in ("left", "right"))
+        self._mine_below, self._mine_through = (np.searchsorted(mine, mine, side=side) for side in ("left", "right"))
+
+    def areas(self, weights: Array) -> tuple[Array, Array]:
+        """(rows,) AUROC and average precision; NaN where a row has no image with the label, or none without."""
+        ranked = weights[:, self._order]
+        mine = ranked[:, self._with]
+        sums, my_sums = _running(ranked), _running(mine)
+        total, positives = sums[:, -1], my_sums[:, -1]
+        below, mine_below = sums[:, self._below], my_sums[:, self._mine_below]
+        tied = (sums[:, self._through] - below) - (my_sums[:, self._mine_through] - mine_below)
+        ordered = (mine * (below - mine_below + tied / 2)).sum(axis=1)
+        at_least, mine_at_least = total[:, None] - below, positives[:, None] - mine_below
+        precision = (mine * mine_at_least / np.maximum(at_least, 1)).sum(axis=1)
+        defined = np.where(total > positives, positives, 0)
+        return _ratio(ordered, defined * (total - positives)), _ratio(precision, defined)
+
+
+def _running(weights: Array) -> Array:
+    """(rows, n + 1): the sums of the first 0, 1, … n weights."""
+    sums = np.zeros((len(weights), weights.shape[1] + 1))
+    np.cumsum(weights, axis=1, out=sums[:, 1:])
+    return sums
+
+
+# Both
+
+
+def _class_table(hits: Array, support: Array, named: Array) -> Table:
+    f1 = _ratio(2 * hits, support + named)
+    return {
+        "recall": _ratio(hits, support),
+        "precision": _ratio(hits, named),
+        "f1": np.where(support > 0, f1, np.nan),
+    }
+
+
+def _class_row(table: _Resampled, column: int, *, actual: Array, named: Array) -> dict[str, Any]:
+    """One line of `per_class`; `actual` and `named` (bool) are the images of the class and those predicted as it."""
+    return {
+        "class": table.predictions.classes[column],
+        "precision": table.proportion("precision", column, images=named, reason=NEVER_PREDICTED),
+        "recall": table.proportion("recall", column, images=actual, reason=NO_IMAGES),
+        "f1": table.score("f1", column, images=actual, reason=NO_IMAGES),
+        "support": int(actual.sum()),
+    }
+
+
+def _means(weights: Array, columns: Array) -> Array:
+    """(rows, columns) weighted means, summed by numpy and not by BLAS, whose order depends on the threads."""
+    total = weights.sum(axis=1)
+    return np.stack([(weights * column).sum(axis=1) / total for column in columns.T], axis=1)
+
+
+def _known_mean(rows: Array) -> Array:
+    """(rows, 1): the mean over the classes that occur; NaN where none does."""
+    known = ~np.isnan(rows)
+    return _ratio(np.where(known, rows, 0).sum(axis=1), known.sum(axis=1))[:, None]
+
+
+def _ratio(numerator: Array, denominator: Array) -> Array:
+    """The quotient, NaN where there is nothing to divide by."""
+    return np.divide(numerator, denominator, out=np.full(np.shape(numerator), np.nan), where=denominator > 0)

@@ -1,0 +1,70 @@
+import numpy as np
+import pytest
+
+from finetune.scores.intervals import groups_of, percentiles, resampled_weights, wilson
+from finetune.scores.predictions import Predictions
+
+
+def predictions(n, *, groups=None, shift=0.0):
+    logits = np.full((n, 2), shift, dtype=np.float32)
+    return Predictions(tuple(map(str, range(n))), logits, ("a", "b"), np.zeros(n, dtype=np.int64), groups)
+
+
+@pytest.mark.parametrize(
+    ("successes", "n", "low", "high"),
+    [
+        (81, 263, 0.2553, 0.3662),  # Newcombe 1998, Statistics in Medicine 17, table I, method 3
+        (15, 148, 0.0624, 0.1605),
+        (0, 20, 0.0000, 0.1611),
+        (1, 29, 0.0061, 0.1718),
+    ],
+)
+def test_wilson_gives_the_published_intervals(successes, n, low, high):
+    assert wilson(successes, n) == pytest.approx((low, high), abs=5e-5)
+
+
+def test_wilson_is_exact_at_the_ends_and_says_nothing_of_nothing():
+    assert wilson(7, 7)[1] == 1.0
+    assert wilson(0, 7)[0] == 0.0
+    assert wilson(0, 0) == (0.0, 1.0)
+    assert wilson(3, 10) == pytest.approx(tuple(1 - end for end in reversed(wilson(7, 10))))
+
+
+def test_percentiles_hold_the_value_and_pass_over_undefined_resamples():
+    draws = np.array([np.nan, *np.linspace(0, 1, 1001)])
+    assert percentiles(draws, value=0.5, otherwise=(0, 0)) == pytest.approx((0.025, 0.975))
+    assert percentiles(draws, value=0.99, otherwise=(0, 0)) == pytest.approx((0.025, 0.99))
+
+
+@pytest.mark.parametrize("draws", [[1.0, 1.0, 1.0], [np.nan, np.nan], [1.0, np.nan]])
+def test_resamples_that_do_not_vary_give_the_other_interval(draws):
+    assert percentiles(np.array(draws), value=1.0, otherwise=(0.9, 1.0)) == (0.9, 1.0)
+
+
+def test_a_resample_draws_as_many_images_as_there_are():
+    weights = np.concatenate(list(resampled_weights(predictions(50), resamples=40)))
+    assert weights.shape == (40, 50)
+    assert (weights.sum(axis=1) == 50).all()
+    assert len(np.unique(weights, axis=0)) == 40
+
+
+def test_images_of_a_group_are_drawn_together():
+    groups = tuple("ABBCCC")
+    weights = np.concatenate(list(resampled_weights(predictions(6, groups=groups), resamples=30)))
+    assert (weights[:, 1] == weights[:, 2]).all()
+    assert (weights[:, [0, 1, 3]].sum(axis=1) == 3).all()
+    assert groups_of(predictions(6, groups=groups), np.array([1, 1, 1, 0, 0, 0], dtype=bool)) == 2
+
+
+def test_many_resamples_come_in_chunks_that_continue_one_stream():
+    chunks = list(resampled_weights(predictions(5000), resamples=1000))
+    assert len(chunks) > 1
+    assert sum(map(len, chunks)) == 1000
+    again = list(resampled_weights(predictions(5000), resamples=1000))
+    np.testing.assert_array_equal(np.concatenate(chunks), np.concatenate(again))
+
+
+def test_other_predictions_are_resampled_otherwise():
+    one = np.concatenate(list(resampled_weights(predictions(20), resamples=5)))
+    other = np.concatenate(list(resampled_weights(predictions(20, shift=1.0), resamples=5)))
+    assert not np.array_equal(one, other)
