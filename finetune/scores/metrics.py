@@ -204,8 +204,8 @@ def _several_labels(predictions: Predictions, resamples: int) -> dict[str, Any]:
 class _Ranking:
     """The areas under the ROC and the precision-recall curve of one label, for many weightings at once.
 
-    AUROC is the share of (with, without) pairs in the right order, ties half (Hanley and McNeil 1982); average precision
-    is the mean precision at the images with the label, ties together (scikit-learn's definition).
+    AUROC is the share of (with, without) pairs in the right order, ties half (Hanley and McNeil 1982); average
+    precision is the mean precision at the images with the label, ties together (scikit-learn's definition).
     """
 
     def __init__(self, logits: Array, labels: Array) -> None:
@@ -275,4 +275,6 @@ def _known_mean(rows: Array) -> Array:
 
 def _ratio(numerator: Array, denominator: Array) -> Array:
     """The quotient, NaN where there is nothing to divide by."""
-    return np.divide(numerator, denominator, out=np.full(np.shape(numerator), np.nan), where=denominator > 0)
+    quotient = np.full(np.shape(numerator), np.nan)
+    np.divide(numerator, denominator, out=quotient, where=denominator > 0)
+    return quotient

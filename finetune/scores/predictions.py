@@ -73,7 +73,7 @@ class Predictions:
     @property
     def predicted(self) -> Array:
         """(n,) int64: the class with the largest logit, the first of equals."""
-        return self.logits.argmax(axis=1).astype(np.int64)
+        return np.asarray(self.logits.argmax(axis=1), dtype=np.int64)
 
     def to_bytes(self) -> bytes:
         """An uncompressed .npz: the same predictions give the same bytes. Texts are arrays of UTF-8 JSON."""
