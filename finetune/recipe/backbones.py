@@ -1,7 +1,7 @@
 """What is known of timm's architectures without loading torch: their names, tags, sizes, costs, licences.
 
-The facts lie in `backbones.json`, which `python -m finetune.model.listing` writes from the installed timm. This module only
-reads them: it does not know how a network is built, nor whether it can be cut into stages.
+The facts lie in `backbones.json`, which `python -m finetune.model.listing` writes from the installed timm. This module
+only reads them: it does not know how a network is built, nor whether it can be cut into stages.
 """
 
 import fnmatch
@@ -24,9 +24,10 @@ NAME = re.compile(r"[a-z0-9_]+(\.[a-z0-9_]+)?")
 class TagFacts:
     """One set of pretrained weights of an architecture, and the input it was trained (and tested) with.
 
-    Sizes are sides in pixels (the shorter side of the five that are not square); `crop_pct` is the share of the short side that
-    the centre crop keeps; mean and std are of channels in 0…1; `classes` is 0 for weights without a classifier; `hub` is the
-    repository on the hub, None where the weights lie elsewhere. `fixed`: the network takes images of no other size.
+    Sizes are sides in pixels (the shorter side of the few that are not square); `crop_pct` is the share of the short
+    side that the centre crop keeps; mean and std are of channels in 0…1; `classes` is 0 for weights without a classifier;
+    `hub` is the repository on the hub, None where the weights lie elsewhere. `fixed`: the network takes images of no
+    other size.
     """
 
     tag: str | None
@@ -47,9 +48,9 @@ class TagFacts:
 class BackboneFacts:
     """One architecture without its classifier.
 
-    `macs` are multiply-adds for one image of `input_size`; `features` is the length of the vector that the classifier would get.
-    `tags` are its pretrained weights; `untagged` is the input that an architecture without any was made for (None where there
-    are tags).
+    `macs` are multiply-adds for one image of `input_size`; `features` is the length of the vector that the classifier
+    would get. `tags` are its pretrained weights; `untagged` is the input that an architecture without any was made for
+    (None where there are tags).
     """
 
     name: str
@@ -62,7 +63,7 @@ class BackboneFacts:
     untagged: TagFacts | None
 
     def tag(self, name: str | None = None) -> TagFacts:
-        """The facts of the tag `name`; for None those of the default tag, or of the architecture where it has no tags."""
+        """The facts of the tag `name`; for None those of the default tag, or of an architecture without tags."""
         if name is not None:
             if name not in self.tags:
                 raise RecipeError(_unknown_tag(self, name))
@@ -142,7 +143,8 @@ def _check_name(name: str) -> None:
     architecture, _, tag = name.partition(".")
     if tag and architecture in _table()["backbones"]:
         raise RecipeError(
-            f"{shown!r} is the backbone {architecture!r} with a tag; write name: {architecture} and weights: {{kind: hub, tag: {tag}}}"
+            f"{shown!r} is the backbone {architecture!r} with a tag; "
+            f"write name: {architecture} and weights: {{kind: hub, tag: {tag}}}"
         )
     raise RecipeError(f"unknown backbone {shown!r}{suggestion(architecture, names())}")
 
@@ -151,7 +153,8 @@ def _unknown_tag(facts: BackboneFacts, tag: str) -> str:
     shown = printable(tag, limit=80)
     if not facts.tags:
         return f"unknown tag {shown!r}: backbone {facts.name!r} has no pretrained weights"
-    return f"unknown tag {shown!r} of backbone {facts.name!r}{suggestion(tag, facts.tags)}; its tags:{listing(tuple(facts.tags))}"
+    near = suggestion(tag, facts.tags)
+    return f"unknown tag {shown!r} of backbone {facts.name!r}{near}; its tags:{listing(tuple(facts.tags))}"
 
 
 def _tag_facts(tag: str | None, values: dict[str, Any]) -> TagFacts:
