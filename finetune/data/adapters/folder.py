@@ -1,0 +1,299 @@
+"""A folder of class folders -> Catalog, with or without train/, val/ and test/ above them.
+
+It decides by names alone: no file is opened here. Everything found that is not used is in `left_out` with its reason.
+"""
+
+import os
+import unicodedata
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from finetune.data.catalog import Catalog, LeftOut, Sample
+from finetune.data.decode import FORMATS, SUFFIXES
+from finetune.errors import DataError, listing, printable, suggestion
+
+if TYPE_CHECKING:
+    from finetune.recipe.schema import FolderData
+
+TRAIN = "train"
+_SPLITS = frozenset({TRAIN, "val", "valid", "validation", "test"})
+_SYSTEM = frozenset(
+    {"__MACOSX", "@eaDir", "$RECYCLE.BIN", "System Volume Information", "Thumbs.db", "ehthumbs.db", "desktop.ini"}
+)
+_OTHER_FORMATS = frozenset({".gif", ".avif", ".heic", ".heif", ".jxl", ".jp2", ".svg", ".eps", ".psd", ".ico", ".ppm"})
+_ARCHIVES = (".zip", ".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tar.xz", ".txz", ".7z", ".rar")
+
+Parts = tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class _Tree:
+    """What is below a root: image files and folders as parts of their paths, and what is neither."""
+
+    files: tuple[Parts, ...]
+    folders: tuple[Parts, ...]
+    left_out: tuple[LeftOut, ...]
+
+
+@dataclass(frozen=True)
+class _Place:
+    """Where a file or folder stands: the split folder it is in, if there are any, and its path inside that."""
+
+    parts: Parts
+    split: str | None
+    inner: Parts
+
+    @property
+    def label(self) -> str:
+        """The class of a file: the folders between the split folder and it."""
+        return _key(self.inner[:-1])
+
+
+def read(data: "FolderData") -> Catalog:
+    """The images below `data.root`, sorted by key, and their classes, sorted by name.
+
+    A class is a folder that holds images; with `nested` folders inside folders are classes too, named by their path
+    ("cats/siamese"). Where train/ stands above the class folders, val/ (or valid/, validation/) and test/ beside it, in
+    any capitals, each sample has the name of its split folder, and the classes are those of train/; `pool` takes all
+    of them as one. Raises DataError, naming all that is wrong of a kind: nothing there, a class without images, fewer
+    than two classes, a class that training lacks, names that differ in capitals only, links that lead outside.
+    """
+    root = _checked_root(Path(data.root))
+    tree = _walk(root)
+    splits = _split_folders(tree, root)
+    if data.pool and not splits:
+        raise DataError(
+            f"{_shown(root)}: pool: true has no effect, there are no folders train, val or test; leave it out"
+        )
+    places = [place for parts in tree.files if (place := _place(parts, splits))]
+    images = [place for place in places if len(place.inner) > 1]
+    if not images:
+        raise _nothing(places, tree, root)
+    if not data.nested:
+        _check_depth(images, root)
+    _check_names(images, root)
+    training: set[str | None] = {name for name in splits if data.pool or name.casefold() == TRAIN}
+    training = training or {None}
+    _check_no_empty_class(images, tree, splits, training, root=root, nested=data.nested)
+    classes = sorted({image.label for image in images if image.split in training})
+    if len(classes) == 1:
+        raise DataError(f"{_shown(root)}: only one class, {classes[0]!r}; a classifier needs two or more class folders")
+    _check_known(images, classes, root)
+    samples = [
+        Sample(_key(image.parts), root.joinpath(*image.parts), image.label, split=None if data.pool else image.split)
+        for image in images
+    ]
+    loose = [LeftOut(_key(place.parts), "beside the class folders") for place in places if len(place.inner) == 1]
+    left_out = [*tree.left_out, *loose, *_beside(tree, splits)]
+    return Catalog(
+        samples=tuple(sorted(samples, key=lambda sample: sample.key)),
+        classes=tuple(classes),
+        left_out=tuple(sorted(left_out, key=lambda item: item.key)),
+    )
+
+
+def images_below(folder: Path) -> list[Path]:
+    """The image files of a folder at any depth, sorted by key. Raises DataError when there are none."""
+    root = _checked_root(folder)
+    tree = _walk(root)
+    if not tree.files:
+        raise DataError(f"{_shown(root)}: no images{_summary(tree.left_out)}")
+    return [root.joinpath(*parts) for parts in sorted(tree.files, key=_key)]
+
+
+def _checked_root(root: Path) -> Path:
+    if root.is_dir():
+        return root
+    if root.is_file() and root.name.lower().endswith(_ARCHIVES):
+        raise DataError(f"{_shown(root)} is an archive; extract it first and name the folder")
+    if root.exists():
+        raise DataError(f"{_shown(root)} is not a folder; name the folder that holds the class folders")
+    nearest = next(parent for parent in (*root.absolute().parents,) if parent.is_dir())
+    missing = root.absolute().relative_to(nearest).parts[0]
+    with os.scandir(nearest) as entries:
+        near = suggestion(missing, [printable(entry.name) for entry in entries if entry.is_dir()])
+    raise DataError(f"no folder {_shown(root)}: there is {_shown(nearest)}, but no {printable(missing)!r} in it{near}")
+
+
+def _walk(root: Path) -> _Tree:
+    """Everything below the root; links are never followed into folders, and hidden folders are not entered."""
+    files: list[Parts] = []
+    folders: list[Parts] = []
+    left_out: list[LeftOut] = []
+    refused: list[str] = []
+    real_root = Path(os.path.realpath(root))
+    waiting: list[Parts] = [()]
+    while waiting:
+        parent = waiting.pop()
+        try:
+            with os.scandir(root.joinpath(*parent)) as entries:
+                found = sorted(entries, key=lambda entry: entry.name)
+        except OSError as error:
+            refused.append(f"{_key(parent) or '.'}: the folder cannot be read ({error.strerror})")
+            continue
+        for entry in found:
+            parts = (*parent, entry.name)
+            if entry.is_symlink() and _leads_outside(entry, real_root):
+                refused.append(f"{_key(parts)}: a link that leads outside")
+            elif reason := _unusable(entry):
+                left_out.append(LeftOut(_key(parts), reason))
+            elif entry.is_dir():
+                folders.append(parts)
+                waiting.append(parts)
+            else:
+                files.append(parts)
+    if refused:
+        raise DataError(f"{_shown(root)}: {len(refused)} things that may not be there{listing(sorted(refused))}")
+    return _Tree(files=tuple(files), folders=tuple(folders), left_out=tuple(left_out))
+
+
+def _leads_outside(entry: "os.DirEntry[str]", real_root: Path) -> bool:
+    try:
+        return not Path(os.path.realpath(entry.path, strict=True)).is_relative_to(real_root)
+    except OSError:
+        return False  # it leads nowhere: a loop, or its target is gone
+
+
+def _unusable(entry: "os.DirEntry[str]") -> str | None:
+    """Why an entry is neither an image file nor a folder to look into; None when it is one of them."""
+    if entry.name.startswith(".") or entry.name in _SYSTEM:
+        return "hidden or system name"
+    suffix = os.path.splitext(entry.name)[1].lower()
+    if entry.is_symlink() and not os.path.exists(entry.path):
+        return "a link that leads nowhere"
+    if entry.is_dir():
+        if entry.is_symlink():
+            return "a link to a folder, not followed"
+        return "a folder with an image's name" if suffix in SUFFIXES else None
+    if not entry.is_file():
+        return "not a regular file"
+    if suffix in _OTHER_FORMATS:
+        return f"format not allowed ({suffix}); {FORMATS} are read"
+    return None if suffix in SUFFIXES else "not an image suffix"
+
+
+def _split_folders(tree: _Tree, root: Path) -> list[str]:
+    """The names of the split folders as found; none where the folders at the top are classes."""
+    top = {parts[0] for parts in tree.files if len(parts) > 1}
+    named = sorted(name for name in top if name.casefold() in _SPLITS)
+    above_classes = {parts[0] for parts in tree.files if len(parts) > 2}
+    has_train = any(name.casefold() == TRAIN for name in named)
+    if not named or not (has_train or top == set(named)):
+        return []
+    if not above_classes.intersection(named):
+        if top == set(named):
+            raise DataError(
+                f"{_shown(root)}: {_quoted(named)} hold images but no class folders; "
+                f"put the images of each class in a folder of its own, such as {printable(named[0])}/cat/1.jpg"
+            )
+        return []
+    if not has_train:
+        raise DataError(f"{_shown(root)}: {_quoted(named)} but no folder 'train'; classes come from training images")
+    repeated = [name for name in named if sum(other.casefold() == name.casefold() for other in named) > 1]
+    if repeated:
+        raise DataError(f"{_shown(root)}: split folders that differ in capitals only: {_quoted(repeated)}; rename one")
+    return named
+
+
+def _place(parts: Parts, splits: Sequence[str]) -> _Place | None:
+    """None for what is in a folder beside the split folders."""
+    if not splits or len(parts) == 1:
+        return _Place(parts, None, parts)
+    return _Place(parts, parts[0], parts[1:]) if parts[0] in splits else None
+
+
+def _nothing(loose: Sequence[_Place], tree: _Tree, root: Path) -> DataError:
+    if not loose:
+        return DataError(f"{_shown(root)}: no images{_summary(tree.left_out)}")
+    where = printable(str(root.joinpath(*loose[0].parts[:-1])))
+    return DataError(
+        f"{_shown(root)}: {len(loose)} images but no class folders; put the images of each class in a folder of "
+        f"its own, such as {where}/cat/1.jpg and {where}/dog/1.jpg"
+    )
+
+
+def _check_depth(images: Sequence[_Place], root: Path) -> None:
+    deep = Counter(_key(image.parts[:-1]) for image in images if len(image.inner) > 2)
+    if not deep:
+        return
+    lines = [f"{folder}: {count} images" for folder, count in sorted(deep.items())]
+    tops = {image.parts[0] for image in images}
+    deeper = f", or set root to {_shown(root / min(tops))}" if len(tops) == 1 else ""
+    raise DataError(
+        f"{_shown(root)}: folders of images inside class folders; say `nested: true` to make each a class of its own, "
+        f"or move the images up{deeper}{listing(lines)}"
+    )
+
+
+def _check_names(images: Sequence[_Place], root: Path) -> None:
+    """Names that one file system keeps apart and another does not would be other classes on another machine."""
+    spellings: dict[str, set[str]] = {}
+    for name in {image.label for image in images}:
+        spellings.setdefault(unicodedata.normalize("NFC", name).casefold(), set()).add(ascii(name))
+    same = [" and ".join(sorted(names)) for _, names in sorted(spellings.items()) if len(names) > 1]
+    if same:
+        raise DataError(
+            f"{_shown(root)}: classes that differ only in capitals or in how accents are stored; rename one"
+            f"{listing(same)}"
+        )
+
+
+def _check_no_empty_class(
+    images: Sequence[_Place], tree: _Tree, splits: Sequence[str], training: set[str | None], *, root: Path, nested: bool
+) -> None:
+    filled = {
+        image.inner[:depth] for image in images if image.split in training for depth in range(1, len(image.inner))
+    }
+    folders = [place for parts in tree.folders if (place := _place(parts, splits)) and place.split in training]
+    empty = [place for place in folders if place.inner not in filled and (nested or len(place.inner) == 1)]
+    if empty:
+        lines = [_key(place.parts) + _summary(_inside(tree.left_out, place.parts)) for place in empty]
+        raise DataError(f"{_shown(root)}: class folders without images; fill or remove them{listing(sorted(lines))}")
+
+
+def _inside(left_out: Iterable[LeftOut], folder: Parts) -> list[LeftOut]:
+    return [item for item in left_out if item.key.startswith(_key(folder) + "/")]
+
+
+def _check_known(images: Sequence[_Place], classes: Sequence[str], root: Path) -> None:
+    unknown = Counter((image.split or "", image.label) for image in images if image.label not in classes)
+    if unknown:
+        lines = [
+            f"{split}/{name}: {count} images{suggestion(name, classes)}"
+            for (split, name), count in sorted(unknown.items())
+        ]
+        raise DataError(
+            f"{_shown(root)}: classes that 'train' does not have; rename, move or remove them{listing(lines)}"
+        )
+
+
+def _beside(tree: _Tree, splits: Sequence[str]) -> Iterator[LeftOut]:
+    images = Counter(parts[0] for parts in tree.files if len(parts) > 1)
+    for parts in tree.folders:
+        if splits and len(parts) == 1 and parts[0] not in splits:
+            yield LeftOut(_key(parts), f"a folder beside the split folders ({images[parts[0]]} images)")
+
+
+def _summary(left_out: Sequence[LeftOut]) -> str:
+    reasons = Counter(item.reason for item in left_out).most_common(3)
+    return (
+        f" ({len(left_out)} left out: {'; '.join(f'{count} x {reason}' for reason, count in reasons)})"
+        if reasons
+        else ""
+    )
+
+
+def _key(parts: Parts) -> str:
+    """Printable, and one to one: a backslash of the name itself is doubled."""
+    return "/".join(printable(part.replace("\\", "\\\\"), limit=10_000) for part in parts)
+
+
+def _quoted(names: Iterable[str]) -> str:
+    return ", ".join(repr(printable(name)) for name in names)
+
+
+def _shown(path: Path) -> str:
+    return repr(printable(str(path), limit=1000))
