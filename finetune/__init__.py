@@ -1,0 +1,43 @@
+"""Transfer learning for image classification: a folder of your own images, and the question which is which.
+
+    bundle = finetune.run("recipe.yaml")
+    predictions = finetune.load(bundle.folder).predict("new_photos/")
+
+Importing this package loads nothing else; each public name brings its room when it is first used.
+"""
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+__version__ = "0.1.0"
+
+if TYPE_CHECKING:
+    from finetune.bundle import Bundle
+    from finetune.errors import FinetuneError
+    from finetune.job import resume, run
+    from finetune.predict import Predictor, load
+    from finetune.recipe.schema import Recipe
+    from finetune.scores.predictions import Predictions
+
+__all__ = ["Bundle", "FinetuneError", "Predictions", "Predictor", "Recipe", "load", "resume", "run"]
+
+_ROOMS = {
+    "Bundle": "finetune.bundle",
+    "FinetuneError": "finetune.errors",
+    "Predictions": "finetune.scores.predictions",
+    "Predictor": "finetune.predict",
+    "Recipe": "finetune.recipe.schema",
+    "load": "finetune.predict",
+    "resume": "finetune.job",
+    "run": "finetune.job",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _ROOMS:
+        raise AttributeError(f"module 'finetune' has no attribute {name!r}")
+    return getattr(importlib.import_module(_ROOMS[name]), name)
+
+
+def __dir__() -> list[str]:
+    return sorted([*__all__, "__version__"])

@@ -1,0 +1,150 @@
+"""`predict` and `evaluate`: a finished bundle at work."""
+
+import csv
+import io
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+import numpy as np
+
+if TYPE_CHECKING:
+    from finetune.errors import UnreadableImage
+
+_PATH = click.Path(path_type=Path)
+_JSON = click.option("--json", "as_json", is_flag=True, help="One JSON object on standard output.")
+
+
+@click.command()
+@click.argument("bundle", metavar="BUNDLE", type=_PATH)
+@click.argument("paths", metavar="PATHS…", nargs=-1, required=True, type=_PATH)
+@click.option("--output", type=_PATH, help="Write a .csv or .jsonl file instead of a table.")
+@click.option("--top", type=click.IntRange(min=1), default=1, show_default=True, help="How many answers for each image.")
+@_JSON
+def predict(bundle: Path, paths: tuple[Path, ...], output: Path | None, top: int, as_json: bool) -> None:
+    """Answer for images and folders of images, in the order given.
+
+    An image that cannot be read is a row with its reason.
+    """
+    from finetune.cli.show import watch
+    from finetune.errors import DataError, UsageError, printable
+    from finetune.starter import must_exist
+
+    must_exist(bundle)
+    if output and output.suffix.lower() not in (".csv", ".jsonl"):
+        raise UsageError(f"--output {printable(str(output))!r} is neither .csv nor .jsonl")
+    with watch() as show:
+        from finetune.predict import gather, load
+
+        predictor = load(bundle)
+        pictures = gather(paths)
+        if not pictures:
+            raise DataError("no images there: " + ", ".join(printable(str(path)) for path in paths))
+        answers = predictor.logits(pictures, check=lambda done, total: show.progress("predicting", done, total))
+    rows = [_row(str(path), answer, predictor.classes, top) for path, answer in zip(pictures, answers, strict=True)]
+    _give(rows, output=output, as_json=as_json, top=top)
+    unread = sum(row["error"] is not None for row in rows)
+    if unread:
+        click.echo(f"{unread} of {len(rows)} images could not be read; each has a row with the reason", err=True)
+    if unread == len(rows):
+        raise DataError("none of the images could be read")
+
+
+@click.command()
+@click.argument("bundle", metavar="BUNDLE", type=_PATH)
+@click.argument("folder", metavar="FOLDER", type=_PATH)
+@click.option("--output", type=_PATH, help="Write a .csv or .jsonl file with a row for each image.")
+@_JSON
+def evaluate(bundle: Path, folder: Path, output: Path | None, as_json: bool) -> None:
+    """Score a bundle on a folder of labelled images: class folders with the names that it knows."""
+    from finetune.cli.show import watch
+    from finetune.cli.wording import scores_table
+    from finetune.errors import UsageError, printable
+    from finetune.starter import must_exist
+
+    must_exist(bundle)
+    must_exist(folder)
+    if output and output.suffix.lower() not in (".csv", ".jsonl"):
+        raise UsageError(f"--output {printable(str(output))!r} is neither .csv nor .jsonl")
+    with watch() as show:
+        from finetune.predict import load, score_folder
+
+        predictor = load(bundle)
+        result = score_folder(predictor, folder, check=lambda done, total: show.progress("evaluating", done, total))
+    if output:
+        rows = [
+            {**_row(key, logits, predictor.classes, 1), "label": predictor.classes[label]}
+            for key, logits, label in zip(
+                result.predictions.keys, result.predictions.logits, result.predictions.labels, strict=True
+            )
+        ]
+        _give(rows, output=output, as_json=False, top=1)
+    if as_json:
+        counted = {"images": len(result.predictions.keys), "left_out": [[left.key, left.reason] for left in result.left_out]}
+        click.echo(json.dumps({"bundle": str(bundle), **counted, "scores": result.scores}, indent=1, allow_nan=False))
+        return
+    for left in result.left_out:
+        click.echo(f"left out: {left.key}: {left.reason}", err=True)
+    click.echo(scores_table(result.scores, images=len(result.predictions.keys)))
+
+
+def _row(path: str, answer: "np.ndarray | UnreadableImage", classes: Sequence[str], top: int) -> dict[str, Any]:
+    if not isinstance(answer, np.ndarray):
+        return {"path": path, "answers": [], "error": str(answer)}
+    shifted = np.exp(answer.astype(np.float64) - answer.max())
+    probabilities = shifted / shifted.sum()
+    best = np.argsort(-probabilities, kind="stable")[:top]
+    return {"path": path, "answers": [(classes[place], float(probabilities[place])) for place in best], "error": None}
+
+
+def _give(rows: Sequence[dict[str, Any]], *, output: Path | None, as_json: bool, top: int) -> None:
+    from finetune.errors import printable
+
+    objects = [_object(row) for row in rows]
+    if as_json:
+        click.echo(json.dumps({"images": objects}, indent=1, allow_nan=False))
+    if output is None:
+        if not as_json:
+            for row in rows:
+                said = ", ".join(f"{printable(name)} {share:.3f}" for name, share in row["answers"]) or row["error"]
+                click.echo(f"{printable(row['path'])}: {said}")
+        return
+    if output.suffix.lower() == ".jsonl":
+        text = "".join(json.dumps(line, allow_nan=False) + "\n" for line in objects)
+    else:
+        text = _csv(rows, top)
+    output.write_text(text, encoding="utf-8", newline="")
+    click.echo(f"{len(rows)} rows in {printable(str(output))}", err=True)
+
+
+def _object(row: dict[str, Any]) -> dict[str, Any]:
+    """What a row is as JSON; undecodable bytes of a path are written as escapes."""
+    answers = [{"class": name, "probability": share} for name, share in row["answers"]]
+    label = {"label": row["label"]} if "label" in row else {}
+    return {"path": _text(row["path"]), **label, "answers": answers, "error": row["error"]}
+
+
+def _csv(rows: Sequence[dict[str, Any]], top: int) -> str:
+    """A row for each image; cells that a spreadsheet would take for a formula get a leading apostrophe (CWE-1236)."""
+    labelled = any("label" in row for row in rows)
+    top = min(top, max((len(row["answers"]) for row in rows), default=1) or 1)
+    table = io.StringIO()
+    writer = csv.writer(table, lineterminator="\n")
+    answers = [f"{what}{'' if top == 1 else f'_{place}'}" for place in range(1, top + 1) for what in ("class", "probability")]
+    writer.writerow(["path", *(["label"] if labelled else []), *answers, "error"])
+    for row in rows:
+        given = [cell for name, share in row["answers"] for cell in (_cell(name), f"{share:.6f}")]
+        given += [""] * (2 * top - len(given))
+        writer.writerow([_cell(row["path"]), *([_cell(row["label"])] if labelled else []), *given, row["error"] or ""])
+    return table.getvalue()
+
+
+def _cell(text: str) -> str:
+    text = _text(text)
+    return "'" + text if text[:1] in ("=", "+", "-", "@", "\t", "\r") else text
+
+
+def _text(path: str) -> str:
+    return path.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")

@@ -1,0 +1,138 @@
+"""The group of commands, and the one place that turns errors into messages and exit codes."""
+
+import importlib
+import json
+import os
+import sys
+from typing import Any
+
+import click
+
+from finetune import __version__
+from finetune.errors import FinetuneError, OutOfResources, Stopped, UsageError, printable
+
+_COMMANDS = {
+    "init": "writing",
+    "check": "looking",
+    "plan": "looking",
+    "run": "training",
+    "resume": "training",
+    "evaluate": "answering",
+    "predict": "answering",
+    "report": "looking",
+    "backbones": "looking",
+    "schema": "writing",
+    "doctor": "doctor",
+}
+_SUMMARIES = {
+    "init": "Write a recipe for a folder of images.",
+    "check": "Read every image and say what is there, what is left out and why.",
+    "plan": "Say what a run would do and cost, without running it.",
+    "run": "Train a classifier from a recipe or a folder; leaves a bundle.",
+    "resume": "Go on with a run that was stopped.",
+    "evaluate": "Score a bundle on a folder of labelled images.",
+    "predict": "Answer for images, with probabilities.",
+    "report": "Draw the report of a bundle again.",
+    "backbones": "List the networks that a recipe can name.",
+    "schema": "Print the JSON schema of recipes, for editors.",
+    "doctor": "Say what this machine has, and measure it.",
+}
+
+
+class _Commands(click.Group):
+    """Loads the module of a command when it is called; the list of commands needs none of them."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return list(_COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        if cmd_name not in _COMMANDS:
+            return None
+        module = importlib.import_module(f"finetune.cli.{_COMMANDS[cmd_name]}")
+        command: click.Command = getattr(module, cmd_name)
+        return command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, _SUMMARIES[name]) for name in _COMMANDS])
+
+    def resolve_command(self, ctx: click.Context, args: list[str]) -> Any:
+        if args and args[0] not in _COMMANDS and not args[0].startswith("-"):
+            from finetune.errors import suggestion
+
+            near = suggestion(args[0], _COMMANDS) or f"; the commands are {', '.join(_COMMANDS)}"
+            raise UsageError(f"there is no command {printable(args[0])!r}{near}")
+        return super().resolve_command(ctx, args)
+
+
+@click.group(cls=_Commands, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(__version__, prog_name="finetune", message="%(prog)s %(version)s")
+@click.option("--debug", is_flag=True, expose_value=False, help="Show the traceback of an error; may stand anywhere.")
+def app() -> None:
+    """A folder of your own images, and the question which is which.
+
+    \b
+    finetune run photos/           train on class folders, leave a bundle
+    finetune predict runs/photos/1 new.jpg
+    """
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Runs the command line and exits. The exit codes are those of `finetune.errors`, 2 for a wrong call."""
+    arguments = sys.argv[1:] if arguments is None else arguments
+    debug = "--debug" in arguments
+    arguments = [argument for argument in arguments if argument != "--debug"]  # it may stand anywhere
+    if not debug:
+        sys.excepthook = _report_bug
+    try:
+        app.main(args=arguments, prog_name="finetune", standalone_mode=False)
+    except click.exceptions.Exit as end:
+        sys.exit(end.exit_code)
+    except (click.Abort, KeyboardInterrupt):
+        _fail(Stopped("stopped by SIGINT before anything was begun", signal=2), debug=debug, arguments=arguments)
+    except click.ClickException as error:
+        _fail(UsageError(_usage(error)), debug=debug, arguments=arguments)
+    except BrokenPipeError:  # the reader of our output has gone, as in `finetune … | head`
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(0)
+    except FinetuneError as error:
+        _fail(error, debug=debug, arguments=arguments)
+    except OSError as error:
+        _fail(OutOfResources(_system(error)), debug=debug, arguments=arguments)
+    except MemoryError:
+        _fail(OutOfResources("not enough memory; a smaller train.batch_size or images.size needs less"), debug=debug, arguments=arguments)
+
+
+def _fail(error: FinetuneError, *, debug: bool, arguments: list[str]) -> None:
+    if debug:
+        raise error
+    if "--json" in arguments:
+        fault = {"id": error.id, "exit_code": error.exit_code, "message": str(error)}
+        click.echo(json.dumps({"error": fault}, indent=1))
+    click.echo(f"finetune: error[{error.id}]: {error}", err=True)
+    sys.exit(error.exit_code)
+
+
+def _usage(error: click.ClickException) -> str:
+    message = error.format_message().rstrip(".")
+    command = error.ctx.command_path if isinstance(error, click.UsageError) and error.ctx else "finetune"
+    return f"{printable(message[:1].lower() + message[1:])}; see `{command} --help`"
+
+
+def _system(error: OSError) -> str:
+    where = f": {printable(str(error.filename))}" if error.filename else ""
+    return f"{(error.strerror or str(error)).lower()}{where}"
+
+
+def _report_bug(kind: type[BaseException], error: BaseException, trace: Any) -> None:
+    """A bug of ours: a line for people, the traceback in a file for whoever mends it."""
+    import tempfile
+    import traceback
+
+    with tempfile.NamedTemporaryFile("w", prefix="finetune-crash-", suffix=".txt", delete=False, encoding="utf-8") as file:
+        traceback.print_exception(kind, error, trace, file=file)
+    click.echo(
+        f"finetune: error[bug]: {kind.__name__}: {printable(str(error))}; this is a fault of finetune, not yours: "
+        f"the traceback is in {file.name}",
+        err=True,
+    )

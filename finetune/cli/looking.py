@@ -1,0 +1,132 @@
+"""`check`, `plan`, `report` and `backbones`: everything that can be said without loading torch."""
+
+import json
+import shutil
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+if TYPE_CHECKING:
+    from finetune.data.survey import Survey
+    from finetune.recipe.schema import Recipe
+
+_PATH = click.Path(path_type=Path)
+_JSON = click.option("--json", "as_json", is_flag=True, help="One JSON object on standard output.")
+_SET = click.option("--set", "overrides", multiple=True, metavar="KEY=VALUE", help="Change a line of the recipe.")
+_LISTED = 20
+
+
+@click.command()
+@click.argument("source", metavar="FOLDER|RECIPE", type=_PATH)
+@_SET
+@_JSON
+def check(source: Path, overrides: tuple[str, ...], as_json: bool) -> None:
+    """Read every image once and say what is there, what is left out and why, and how it would be split."""
+    _, surveyed = _survey(source, overrides)
+    if as_json:
+        counts = {part: {"images": len(c), "classes": c.counts()} for part, c in surveyed.parts.items()}
+        left_out = [{"key": left.key, "reason": left.reason} for left in surveyed.left_out]
+        click.echo(json.dumps({"split": counts, "left_out": left_out, "notes": list(surveyed.notes)}, indent=1))
+        return
+    click.echo("\n".join(_described(surveyed)))
+
+
+@click.command()
+@click.argument("source", metavar="RECIPE|FOLDER", type=_PATH)
+@_SET
+@click.option("--output", type=_PATH, help="Write the plan as JSON, for `finetune run --plan`.")
+@_JSON
+def plan(source: Path, overrides: tuple[str, ...], output: Path | None, as_json: bool) -> None:
+    """Say what a run would train, how fast and how long, without running it."""
+    from finetune.recipe import plan as planning
+    from finetune.recipe.machine import read_rates
+
+    recipe, surveyed = _survey(source, overrides)
+    facts = surveyed.facts(recipe)
+    decided = planning.plan(recipe, facts)
+    text = planning.to_json(decided)
+    if output:
+        output.write_text(text, encoding="utf-8")
+        click.echo(f"plan written to {output}", err=True)
+    if as_json:
+        click.echo(text)
+        return
+    click.echo("\n".join([*_described(surveyed), "", *planning.describe(decided, facts, recipe, read_rates())]))
+
+
+@click.command()
+@click.argument("bundle", metavar="BUNDLE", type=_PATH)
+@click.option("--output", type=_PATH, help="Where to write it [default: report.html in the bundle].")
+def report(bundle: Path, output: Path | None) -> None:
+    """Draw the report of a bundle again, from the bundle alone."""
+    from finetune import report as reports
+    from finetune.bundle import Bundle
+    from finetune.starter import must_exist
+
+    must_exist(bundle)
+    opened = Bundle.open(bundle)
+    if output:
+        output.write_text(reports.render(opened), encoding="utf-8")
+        click.echo(f"report: {output}")
+    else:
+        reports.write(opened)
+        click.echo(f"report: {opened.folder / 'report.html'}")
+
+
+@click.command()
+@click.argument("pattern", default="resnet", required=False)
+@_JSON
+def backbones(pattern: str, as_json: bool) -> None:
+    """List the networks that a recipe can name: those whose name contains PATTERN, or fits it (`resnet*d`). "" lists all."""
+    from finetune.errors import UsageError, printable, suggestion
+    from finetune.recipe import backbones as known
+
+    names = known.find(pattern)
+    if not names:
+        raise UsageError(f"no backbone fits {printable(pattern)!r}{suggestion(pattern, known.names())}")
+    entries = [known.entry(name) for name in names]
+    if as_json:
+        facts = [
+            {"name": e.name, "parameters": e.parameters, "macs": e.macs, "input_size": e.input_size, "features": e.features,
+             "default_tag": e.default_tag, "tags": {tag: e.tag(tag).license for tag in e.tags}}
+            for e in entries
+        ]  # fmt: skip
+        click.echo(json.dumps({"timm": known.version(), "backbones": facts}, indent=1))
+        return
+    width = max(len(name) for name in names)
+    click.echo(f"{'name':<{width}}  {'params':>7}  {'GMACs':>6}  {'side':>4}  tags, timm's default first")
+    for e in entries:
+        tags = [e.default_tag, *(tag for tag in e.tags if tag != e.default_tag)] if e.default_tag else ["no weights"]
+        line = f"{e.name:<{width}}  {e.parameters / 1e6:>6.1f}M  {e.macs / 1e9:>6.2f}  {e.input_size:>4}  {' '.join(map(str, tags))}"
+        columns = shutil.get_terminal_size().columns
+        click.echo(line if len(line) <= columns else line[: columns - 1] + "…")
+
+
+def _survey(source: Path, overrides: tuple[str, ...]) -> "tuple[Recipe, Survey]":
+    from finetune.cli.show import watch
+    from finetune.data.survey import find, survey
+    from finetune.starter import recipe_of
+
+    recipe = recipe_of(source, overrides)
+    with watch() as show:
+        return recipe, survey(recipe, find(recipe), progress=lambda done, total: show.progress("reading images", done, total))
+
+
+def _described(surveyed: "Survey") -> list[str]:
+    parts = surveyed.parts
+    counted: dict[str, dict[str, int]] = {name: part.counts() for name, part in parts.items()}
+    from finetune.errors import printable
+
+    names = {name: printable(name, limit=40) for name in surveyed.classes}
+    width = max(len("class"), *(len(name) for name in names.values()), len("all classes"))
+    rows: list[tuple[str, dict[str, Any]]] = [(names[name], {part: c.get(name, 0) for part, c in counted.items()}) for name in names]
+    rows.append(("all classes", {part: len(c) for part, c in parts.items()}))
+    lines = [f"{'class':<{width}}  {'training':>8}  {'validation':>10}  {'test':>6}"]
+    lines += [f"{name:<{width}}  {c['train']:>8}  {c['validation']:>10}  {c['test']:>6}" for name, c in rows]
+    if surveyed.left_out:
+        lines.append(f"left out: {len(surveyed.left_out)}")
+        lines += [f"    {left.key}: {left.reason}" for left in surveyed.left_out[:_LISTED]]
+        if len(surveyed.left_out) > _LISTED:
+            lines.append(f"    … and {len(surveyed.left_out) - _LISTED} more; --json lists all")
+    return [*lines, *surveyed.notes]

@@ -1,0 +1,77 @@
+"""From a recipe to the images of its split: list, read every file once, split, and say what was left out.
+
+It opens every image and keeps none; it knows nothing of networks.
+"""
+
+import csv
+import io
+import os
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from finetune.data import catalog as catalogs
+from finetune.data.adapters import folder
+from finetune.data.catalog import Catalog, LeftOut
+from finetune.data.split import Split, split
+from finetune.recipe.plan import Facts
+from finetune.recipe.schema import Random, Recipe
+
+
+@dataclass(frozen=True)
+class Survey:
+    """What there is to learn from: the split, what is not in it and why, and what is worth saying of the rest."""
+
+    split: Split
+    left_out: tuple[LeftOut, ...]
+    notes: tuple[str, ...]
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        return self.split.train.classes
+
+    @property
+    def parts(self) -> dict[str, Catalog]:
+        return {"train": self.split.train, "validation": self.split.validation, "test": self.split.test}
+
+    def counts(self) -> dict[str, int]:
+        """Images in each part of the split, and how many were left out."""
+        return {**{name: len(part) for name, part in self.parts.items()}, "left_out": len(self.left_out)}
+
+    def facts(self, recipe: Recipe) -> Facts:
+        """What a plan depends on."""
+        return Facts(
+            train=len(self.split.train),
+            validation=len(self.split.validation),
+            test=len(self.split.test),
+            classes=len(self.classes),
+            smallest_class=min(self.split.train.counts().values()),
+            pretrained=not isinstance(recipe.backbone.weights, Random),
+            batch_size=recipe.train.batch_size,
+        )
+
+    def to_csv(self) -> str:
+        """Every image with its SHA-256, label and part of the split, in the order of keys; then what was left out, with the reason."""
+        table = io.StringIO()
+        writer = csv.writer(table, lineterminator="\n")
+        writer.writerow(["key", "sha256", "label", "group", "split", "note"])
+        rows = [
+            (s.key, s.sha256, s.label, s.group or "", part, "") for part, c in self.parts.items() for s in c.samples
+        ]
+        writer.writerows(sorted(rows))
+        writer.writerows(sorted((left.key, "", "", "", "left out", left.reason) for left in self.left_out))
+        return table.getvalue()
+
+
+def find(recipe: Recipe) -> Catalog:
+    """The images that the recipe's data names, listed and not yet opened. Raises DataError."""
+    return folder.read(recipe.data)
+
+
+def survey(recipe: Recipe, found: Catalog, *, progress: Callable[[int, int], None] | None = None) -> Survey:
+    """Opens every file of `found` once, leaves out what cannot be read (as far as the recipe allows), and splits the rest."""
+    readable, remarks = catalogs.census(
+        found, on_bad_image=recipe.data.on_bad_image, threads=os.cpu_count() or 1, progress=progress
+    )
+    parts = split(readable, recipe.split, seed=recipe.seed)
+    counted = tuple(f"{count} {'image' if count == 1 else 'images'}: {what}" for what, count in sorted(remarks.items()))
+    return Survey(split=parts, left_out=readable.left_out, notes=(*parts.notes, *counted))

@@ -1,0 +1,32 @@
+"""A few images with what the network was given and what it answered: the yardstick for any copy of the model."""
+
+import hashlib
+
+from finetune.bundle import Bundle
+from finetune.data import decode
+from finetune.data.catalog import Catalog
+from finetune.data.decode import Preprocessing
+from finetune.scores.predictions import Predictions
+from finetune.views import evaluation_view
+
+IMAGES = 8
+
+
+def write(bundle: Bundle, predictions: Predictions, catalog: Catalog, preprocessing: Preprocessing) -> None:
+    """Writes `reference/reference.json`: for images spread over the catalog the SHA-256 of the file and of the view's bytes
+    (uint8, (size, size, 3), row by row), and the logits in float32.
+    """
+    count = min(IMAGES, len(catalog))
+    lines = []
+    for place in [number * len(catalog) // count for number in range(count)]:
+        sample = catalog.samples[place]
+        view = evaluation_view(decode.working_image(decode.read(sample.file), preprocessing), preprocessing)
+        lines.append(
+            {
+                "key": sample.key,
+                "file_sha256": sample.sha256,
+                "view_sha256": hashlib.sha256(view.tobytes()).hexdigest(),
+                "logits": [float(value) for value in predictions.logits[place]],
+            }
+        )
+    bundle.write_json("reference/reference.json", lines)

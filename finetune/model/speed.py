@@ -1,0 +1,73 @@
+"""How fast this machine is: what the estimates of a plan rest on. It measures; it does not guess."""
+
+import io
+import time
+from collections.abc import Callable
+from datetime import date
+
+import numpy as np
+import torch
+from PIL import Image
+
+from finetune.data import decode
+from finetune.data.decode import Preprocessing
+from finetune.model import backbone
+from finetune.recipe import backbones
+from finetune.recipe.machine import Rates
+from finetune.runtime import Runtime, in_order
+
+_NETWORK = "resnet18"
+_BATCH = 8
+_SECONDS = 1.5  # the least that each measurement lasts, after a first call that does not count
+
+
+def measure(runtime: Runtime) -> Rates:
+    """A ResNet-18 forward in float32 and a training step in the precision of `runtime`, in 1e9 multiply-adds a second, and
+    JPEG files of 500 x 375 pixels to working images on all threads, in images a second.
+    """
+    facts = backbones.entry(_NETWORK)
+    network = backbone.build(_NETWORK).module.to(runtime.device, memory_format=torch.channels_last)
+    images = torch.rand(_BATCH, 3, facts.input_size, facts.input_size, device=runtime.device)
+    images = images.contiguous(memory_format=torch.channels_last)
+
+    def forward() -> None:
+        with torch.inference_mode():
+            network.eval()(images).sum().item()
+
+    def step() -> None:
+        network.train().zero_grad(set_to_none=True)
+        with runtime.autocast():
+            loss = network(images).square().mean()
+        loss.backward()
+
+    macs = facts.macs * _BATCH / 1e9
+    return Rates(
+        forward_gmacs=macs * _per_second(forward),
+        training_gmacs=macs * _per_second(step),
+        decode_images=_decoding(runtime.threads),
+        measured=date.today().isoformat(),
+        threads=runtime.threads,
+    )
+
+
+def _decoding(threads: int) -> float:
+    noise = np.random.default_rng(0).normal(128, 40, (24, 32, 3)).clip(0, 255).astype(np.uint8)
+    file = io.BytesIO()
+    Image.fromarray(noise).resize((500, 375), Image.Resampling.BICUBIC).save(file, "JPEG", quality=90)
+    pixels = Preprocessing(size=224, working=256, fit="crop", interpolation="bilinear", mean=(0.5,) * 3, std=(0.5,) * 3)
+    files = [file.getvalue()] * 32
+
+    def batch() -> None:
+        for _ in in_order(lambda data: decode.working_image(data, pixels), files, threads=threads, ahead=len(files)):
+            pass
+
+    return len(files) * _per_second(batch)
+
+
+def _per_second(work: Callable[[], None]) -> float:
+    work()
+    begun, calls = time.perf_counter(), 0
+    while (passed := time.perf_counter() - begun) < _SECONDS:
+        work()
+        calls += 1
+    return calls / passed

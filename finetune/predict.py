@@ -1,0 +1,228 @@
+"""(classifier, images) -> Predictions: the only evaluation there is, and a bundle as a predictor.
+
+Every number that is reported, and every answer that is given, comes through `logits`: one decoding, one view, float32, one
+padded batch size.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import safetensors.torch
+import torch
+from PIL import Image
+from torch import Tensor
+
+from finetune.bundle import Bundle
+from finetune.data import decode
+from finetune.data.adapters import folder
+from finetune.data.catalog import Catalog, LeftOut, census
+from finetune.data.decode import Preprocessing
+from finetune.errors import BundleError, DataError, UnreadableImage, UsageError, listing, printable, suggestion
+from finetune.model import backbone, heads
+from finetune.model.classifier import Classifier
+from finetune.recipe.schema import FolderData
+from finetune.runtime import Runtime, in_order, start
+from finetune.scores.metrics import scores
+from finetune.scores.predictions import Predictions
+from finetune.views import evaluation_view
+
+Picture = Path | str | Image.Image | np.ndarray
+Check = Callable[[int, int], None]
+
+
+def logits(
+    classifier: Classifier, pictures: Sequence[Picture], *, preprocessing: Preprocessing, runtime: Runtime, check: Check | None = None
+) -> list[np.ndarray | UnreadableImage]:
+    """The logits of each picture, float32 (classes,), or why it could not be read; in the order of `pictures`.
+
+    Paths are files; arrays are (h, w, 3) uint8. `check(done, total)` is called between batches and may raise to stop.
+    The classifier is put in evaluation mode. On one device with one thread count the logits of a picture are the same bits
+    whatever stands beside it.
+    """
+    classifier.eval()
+    size = runtime.evaluation_batch
+    views = in_order(lambda picture: _view(picture, preprocessing), pictures, threads=runtime.threads, ahead=2 * size)
+    answers: list[np.ndarray | UnreadableImage] = []
+    pending: list[np.ndarray] = []
+    places: list[int] = []
+    for view in views:
+        places.append(len(answers)) if isinstance(view, np.ndarray) else None
+        answers.append(view)
+        if isinstance(view, np.ndarray):
+            pending.append(view)
+        if len(pending) == size:
+            _fill(answers, places, _forward(classifier, pending, size=size, runtime=runtime))
+            pending, places = [], []
+            if check:
+                check(len(answers), len(pictures))
+    if pending:
+        _fill(answers, places, _forward(classifier, pending, size=size, runtime=runtime))
+    if check:
+        check(len(answers), len(pictures))
+    return answers
+
+
+def evaluate(
+    classifier: Classifier, catalog: Catalog, *, preprocessing: Preprocessing, runtime: Runtime, check: Check | None = None
+) -> Predictions:
+    """The predictions of every image of a catalog, with its labels. Raises DataError for files that have become unreadable."""
+    paths = [sample.file for sample in catalog.samples]
+    rows = logits(classifier, paths, preprocessing=preprocessing, runtime=runtime, check=check)
+    groups = tuple(sample.group or sample.key for sample in catalog.samples)
+    return Predictions(
+        keys=catalog.keys,
+        logits=_table(rows, catalog.keys, classes=len(catalog.classes)),
+        classes=catalog.classes,
+        labels=catalog.labels,
+        groups=groups if any(sample.group for sample in catalog.samples) else None,
+    )
+
+
+@dataclass(frozen=True)
+class Predictor:
+    """A trained classifier with everything that it needs to answer: what `finetune.load(bundle)` returns."""
+
+    classifier: Classifier
+    classes: tuple[str, ...]
+    preprocessing: Preprocessing
+    runtime: Runtime
+
+    def predict(self, pictures: Picture | Sequence[Picture]) -> Predictions:
+        """Predictions with `labels=None`, in the order given.
+
+        pictures: a path or a folder (its images, at any depth), a PIL image, a uint8 array (h, w, 3), or a sequence of them.
+        Raises DataError naming every picture that cannot be read, and UsageError for anything that is not a picture.
+        """
+        pictures = gather(pictures)
+        keys = tuple(_key(picture, place) for place, picture in enumerate(pictures))
+        table = _table(self.logits(pictures), keys, classes=len(self.classes))
+        return Predictions(keys=keys, logits=table, classes=self.classes, labels=None)
+
+    def logits(self, pictures: Sequence[Picture], *, check: Check | None = None) -> list[np.ndarray | UnreadableImage]:
+        """As `logits` of this module: for each picture float32 (classes,), or why it cannot be read."""
+        return logits(self.classifier, pictures, preprocessing=self.preprocessing, runtime=self.runtime, check=check)
+
+
+def load(path: str | Path) -> Predictor:
+    """The predictor of a complete bundle. Raises BundleError when the bundle is incomplete, changed or damaged."""
+    bundle = Bundle.open(Path(path))
+    if not bundle.complete:
+        raise BundleError(
+            f"{printable(str(path))}: this run is not complete; `finetune resume {printable(str(path))}` finishes it"
+        )
+    runtime = start()
+    classifier = from_bundle(bundle)
+    return Predictor(
+        classifier=classifier.to(runtime.device).eval(),
+        classes=tuple(bundle.facts["classes"]),
+        preprocessing=Preprocessing.from_dict(bundle.facts["preprocessing"]),
+        runtime=runtime,
+    )
+
+
+@dataclass(frozen=True)
+class Score:
+    """A bundle on labelled images: what it answered, how good that is, and which files it could not be asked about."""
+
+    predictions: Predictions
+    scores: dict[str, Any]
+    left_out: tuple[LeftOut, ...]
+
+
+def score_folder(predictor: Predictor, root: Path, *, check: Check | None = None) -> Score:
+    """Scores a predictor on class folders whose names are classes that it knows.
+
+    Raises UsageError for a folder with train/ and test/ in it, and DataError for a class that the predictor does not know.
+    """
+    found = folder.read(FolderData(root=str(root)))
+    splits = sorted({sample.split for sample in found.samples if sample.split})
+    if splits:
+        raise UsageError(
+            f"{printable(str(root))} holds the split folders {', '.join(splits)}, and a score on images that were trained on "
+            f"says nothing; evaluate one of them, such as {printable(str(root / splits[0]))}"
+        )
+    unknown = [name for name in found.classes if name not in predictor.classes]
+    if unknown:
+        lines = [f"{printable(name)!r}{suggestion(name, predictor.classes)}" for name in unknown]
+        raise DataError(f"{printable(str(root))}: classes that this bundle does not know{listing(lines)}")
+    known = Catalog(samples=found.samples, classes=predictor.classes, left_out=found.left_out)
+    readable, _ = census(known, on_bad_image="skip", threads=predictor.runtime.threads)
+    predictions = evaluate(
+        predictor.classifier, readable, preprocessing=predictor.preprocessing, runtime=predictor.runtime, check=check
+    )
+    return Score(predictions, scores(predictions), readable.left_out)
+
+
+def from_bundle(bundle: Bundle) -> Classifier:
+    """The classifier of a complete bundle, with its weights, on the CPU."""
+    facts = bundle.facts
+    preprocessing = Preprocessing.from_dict(facts["preprocessing"])
+    network = backbone.build(facts["backbone"]["name"], size=preprocessing.size)
+    head = heads.build(heads.from_dict(facts["head"]), features=network.features, classes=len(facts["classes"]))
+    classifier = Classifier(network, head, preprocessing)
+    tensors = safetensors.torch.load(bundle.read("model.safetensors"))
+    missing, unexpected = classifier.load_state_dict(tensors, strict=False)
+    if missing or unexpected:
+        raise BundleError(
+            f"{printable(str(bundle.folder / 'model.safetensors'))}: not the tensors of {facts['backbone']['name']!r}: "
+            f"{len(missing)} missing, {len(unexpected)} unknown{listing([*missing, *unexpected], limit=10)}"
+        )
+    return classifier
+
+
+def gather(pictures: Picture | Sequence[Picture]) -> list[Picture]:
+    """The pictures that are meant, in order: a folder stands for the images in it, sorted by path, at any depth."""
+    if isinstance(pictures, str | Path | Image.Image | np.ndarray):
+        pictures = [pictures]
+    found: list[Picture] = []
+    for picture in pictures:
+        if isinstance(picture, Image.Image | np.ndarray):
+            found.append(picture)
+        elif isinstance(picture, str | Path):
+            found.extend(folder.images_below(Path(picture)) if Path(picture).is_dir() else [Path(picture)])
+        else:
+            raise UsageError(
+                f"cannot predict on a {type(picture).__name__}; give paths, folders, PIL images or uint8 arrays (h, w, 3)"
+            )
+    return found
+
+
+def _view(picture: Picture, preprocessing: Preprocessing) -> np.ndarray | UnreadableImage:
+    try:
+        source = decode.read(Path(picture)) if isinstance(picture, str | Path) else picture
+        return evaluation_view(decode.working_image(source, preprocessing), preprocessing)
+    except UnreadableImage as error:
+        return error
+
+
+@torch.inference_mode()
+def _forward(classifier: Classifier, views: Sequence[np.ndarray], *, size: int, runtime: Runtime) -> np.ndarray:
+    padded = np.zeros((size, *views[0].shape), dtype=np.uint8)
+    padded[: len(views)] = views
+    output = classifier(to_device(padded, runtime)).float().cpu().numpy()
+    result: np.ndarray = output[: len(views)]
+    return result
+
+
+def to_device(views: np.ndarray, runtime: Runtime) -> Tensor:
+    """uint8 (n, h, w, 3) on the host -> uint8 (n, 3, h, w) on the device, channels last in memory."""
+    return torch.from_numpy(views).permute(0, 3, 1, 2).to(runtime.device, non_blocking=True)
+
+
+def _fill(answers: list[np.ndarray | UnreadableImage], places: Sequence[int], rows: np.ndarray) -> None:
+    for place, row in zip(places, rows, strict=True):
+        answers[place] = row
+
+
+def _table(rows: Sequence[np.ndarray | UnreadableImage], keys: Sequence[str], *, classes: int) -> np.ndarray:
+    bad = [f"{key}: {row}" for key, row in zip(keys, rows, strict=True) if isinstance(row, UnreadableImage)]
+    if bad:
+        raise DataError(f"{len(bad)} of {len(rows)} images cannot be read{listing(bad)}")
+    return np.stack([row for row in rows if isinstance(row, np.ndarray)]) if rows else np.zeros((0, classes), np.float32)
+
+
+def _key(picture: Picture, place: int) -> str:
+    return printable(str(picture), limit=4096) if isinstance(picture, str | Path) else f"image {place}"

@@ -1,0 +1,266 @@
+"""Training, phase by phase: a generator that the caller drives, watches, saves from, and stops by not asking for more.
+
+It knows nothing of files, signals or screens. What an epoch does is a function of the weights at its start, the seed and its
+number; that is what makes a resumed run equal to an uncut one.
+"""
+
+import math
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass, field
+
+import torch
+from torch import Tensor, nn
+
+from finetune.data.catalog import Catalog
+from finetune.data.decode import Preprocessing
+from finetune.data.split import Split
+from finetune.errors import Diverged, listing
+from finetune.model.classifier import Classifier, set_training
+from finetune.predict import Check, evaluate
+from finetune.recipe.plan import Phase, Plan
+from finetune.recipe.schema import Train
+from finetune.runtime import Runtime, seed
+from finetune.scores.metrics import accuracy, log_loss
+from finetune.train import optimizer as optimizers
+from finetune.train.batches import Batch, sizes, training_batches
+from finetune.train.checkpoint import Checkpoint, optimizer_tensors, restore_optimizer
+from finetune.train.losses import balanced_weights, loss
+from finetune.views import TrainingViews
+
+
+@dataclass(frozen=True)
+class Step:
+    """One optimizer step: epoch and phase count from 1, `step` from 1 within its epoch, `steps` are those of the epoch."""
+
+    epoch: int
+    phase: int
+    step: int
+    steps: int
+    loss: float
+    images: int
+    rate: float
+
+
+@dataclass(frozen=True)
+class Epoch:
+    """One line of `history.jsonl`, without a clock. `train_loss` and `train_accuracy` are means over the images as they were
+    seen in training; the validation scores are None without validation images. `lr` is the rate of the last step for the phase's full-rate stages.
+    """
+
+    epoch: int
+    phase: int
+    train: tuple[str, ...]
+    train_loss: float
+    train_accuracy: float
+    validation_loss: float | None
+    validation_accuracy: float | None
+    lr: float
+    best: bool
+
+
+@dataclass(frozen=True)
+class Setting:
+    """What stays the same throughout a training."""
+
+    plan: Plan
+    split: Split
+    preprocessing: Preprocessing
+    views: TrainingViews
+    train: Train
+    seed: int
+    runtime: Runtime
+
+
+@dataclass
+class Training:
+    """The one thing that changes: weights, optimizer, history, and the best epoch so far.
+
+    `best` holds the trained tensors of the epoch with the lowest validation loss, or of the last epoch where there are no
+    validation images.
+    """
+
+    classifier: Classifier
+    setting: Setting
+    history: list[Epoch] = field(default_factory=list)
+    best: dict[str, Tensor] = field(default_factory=dict)
+    optimizer: torch.optim.Optimizer | None = None
+
+    @property
+    def trained(self) -> dict[str, Tensor]:
+        """CPU copies of every tensor of the stages that some phase trains."""
+        return self._tensors(trained=True)
+
+    @property
+    def frozen(self) -> dict[str, Tensor]:
+        """CPU copies of every tensor of the stages that no phase trains."""
+        return self._tensors(trained=False)
+
+    def checkpoint(self) -> Checkpoint:
+        """What has to be kept at the end of an epoch to go on from there."""
+        assert self.optimizer is not None, "a checkpoint is taken after an epoch"
+        history = [asdict(epoch) for epoch in self.history]
+        return Checkpoint(
+            model=self.trained, best=self.best, optimizer=optimizer_tensors(self.optimizer), state={"history": history}
+        )
+
+    def restore(self, checkpoint: Checkpoint) -> None:
+        """Goes back to the end of the epoch at which the checkpoint was taken."""
+        self.classifier.load_state_dict(dict(checkpoint.model))
+        self.history = [Epoch(**{**line, "train": tuple(line["train"])}) for line in checkpoint.state["history"]]
+        self.best = {name: checkpoint.best[name] for name in self.trained}
+        phase = self.setting.plan.phases[self.history[-1].phase - 1]
+        self.optimizer = optimizers.build(self.classifier, phase, self.setting.train.optimizer)
+        restore_optimizer(self.optimizer, checkpoint.optimizer)
+
+    def take_best(self) -> None:
+        """Puts the best epoch into the classifier: what ships."""
+        self.classifier.load_state_dict({**self.classifier.state_dict(), **self.best})
+
+    def _tensors(self, *, trained: bool) -> dict[str, Tensor]:
+        stages = {stage for phase in self.setting.plan.phases for stage in phase.train}
+        return {
+            name: tensor.detach().cpu().clone().contiguous()
+            for name, tensor in self.classifier.state_dict().items()
+            if (self.classifier.stage_of(name) in stages) == trained
+        }
+
+
+def fit(training: Training, *, check: Check | None = None) -> Iterator[Step | Epoch]:
+    """Trains from where `training` stands to the end of its plan, yielding every step and every epoch.
+
+    After an `Epoch` is yielded, `training` is that of its end and may be saved; after a `Step` it is in the middle of one.
+    `check(done, total)` is called between the batches of an evaluation and may raise to stop. Raises Diverged before a step
+    whose loss or gradient is not finite, and DataError when an image file has gone.
+    """
+    while (place := _next(training)) is not None:
+        number, phase = place
+        begun = [epoch for epoch in training.history if epoch.phase == number]
+        if not begun:
+            training.optimizer = optimizers.build(training.classifier, phase, training.setting.train.optimizer)
+        yield from _epoch(training, phase, number=number, within=len(begun), check=check)
+
+
+def _next(training: Training) -> tuple[int, Phase] | None:
+    """The phase that the next epoch belongs to, counted from 1: a function of the plan and the history."""
+    phases = training.setting.plan.phases
+    number = training.history[-1].phase if training.history else 1
+    done = sum(epoch.phase == number for epoch in training.history)
+    if done >= phases[number - 1].epochs or _out_of_patience(training, number):
+        number += 1
+    return (number, phases[number - 1]) if number <= len(phases) else None
+
+
+def _out_of_patience(training: Training, number: int) -> bool:
+    """Whether the validation loss has not improved for `patience` epochs of this phase: then the next phase begins."""
+    patience = training.setting.train.patience
+    own = [epoch for epoch in training.history if epoch.phase == number]
+    return patience is not None and len(own) >= patience and not any(epoch.best for epoch in own[-patience:])
+
+
+def _epoch(training: Training, phase: Phase, *, number: int, within: int, check: Check | None) -> Iterator[Step | Epoch]:
+    setting, epoch = training.setting, len(training.history) + 1
+    seed(setting.seed, "epoch", epoch)
+    set_training(training.classifier, phase.train, batch_norm=phase.batch_norm)
+    steps = len(sizes(len(setting.split.train), setting.train.batch_size))
+    weights = _class_weights(setting)
+    total = correct = seen = 0.0
+    for step, batch in enumerate(_batches(setting, epoch), start=1):
+        share = optimizers.rate_share(
+            within * steps + step - 1, steps=phase.epochs * steps, warmup=setting.train.warmup
+        )
+        value, right = _step(training, batch, share=share, weights=weights, where=f"epoch {epoch}, step {step} of {steps}")
+        total += value * len(batch.keys)
+        correct += right
+        seen += len(batch.keys)
+        yield Step(epoch, number, step, steps, total / seen, int(seen), share * phase.lr)
+    validation = _validate(training, check)
+    best = _is_best(training, None if validation is None else validation[0])
+    if best:
+        training.best = training.trained
+    line = Epoch(
+        epoch=epoch,
+        phase=number,
+        train=phase.train,
+        train_loss=total / seen,
+        train_accuracy=correct / seen,
+        validation_loss=None if validation is None else validation[0],
+        validation_accuracy=None if validation is None else validation[1],
+        lr=phase.lr * share,
+        best=best,
+    )
+    training.history.append(line)
+    yield line
+
+
+def _batches(setting: Setting, epoch: int) -> Iterator[Batch]:
+    return training_batches(
+        setting.split.train,
+        setting.views,
+        preprocessing=setting.preprocessing,
+        epoch=epoch,
+        seed=setting.seed,
+        batch_size=setting.train.batch_size,
+        runtime=setting.runtime,
+    )
+
+
+def _step(
+    training: Training, batch: Batch, *, share: float, weights: Tensor | None, where: str
+) -> tuple[float, int]:
+    """One optimizer step: the mean loss of the batch before it, and how many images were right."""
+    optimizer, train = training.optimizer, training.setting.train
+    assert optimizer is not None
+    optimizers.set_rates(optimizer, share)
+    optimizer.zero_grad(set_to_none=True)
+    with training.setting.runtime.autocast():
+        logits = training.classifier(batch.images)
+    value = loss(logits, batch.labels, smoothing=train.label_smoothing, class_weights=weights)
+    _must_be_finite(value, "loss", batch, optimizer, where)
+    value.backward()
+    parameters = [p for group in optimizer.param_groups for p in group["params"]]
+    norm = nn.utils.clip_grad_norm_(parameters, train.clip_norm or math.inf)
+    _must_be_finite(norm, "gradient", batch, optimizer, where)
+    optimizer.step()
+    return value.item(), _right(logits, batch.labels)
+
+
+def _right(logits: Tensor, labels: Tensor) -> int:
+    if labels.ndim == 1:
+        return int((logits.argmax(1) == labels).sum())
+    return int(((logits > 0) == labels).all(1).sum())
+
+
+def _must_be_finite(value: Tensor, what: str, batch: Batch, optimizer: torch.optim.Optimizer, where: str) -> None:
+    if not torch.isfinite(value):
+        rate = max(group["lr"] for group in optimizer.param_groups)
+        raise Diverged(
+            f"the {what} is {value.item()} at {where}, at a learning rate of {rate:.3g}; the step was not taken. "
+            f"A lower rate or train.clip_norm usually helps. The images of this batch:{listing(batch.keys)}"
+        )
+
+
+def _class_weights(setting: Setting) -> Tensor | None:
+    if setting.train.balance == "none":
+        return None
+    train = setting.split.train
+    return balanced_weights(train.labels, classes=len(train.classes)).to(setting.runtime.device)
+
+
+def _validate(training: Training, check: Check | None) -> tuple[float, float] | None:
+    """The log-loss and the accuracy on the validation images; None without any."""
+    setting = training.setting
+    if not len(setting.split.validation):
+        return None
+    predictions = evaluate(
+        training.classifier,
+        setting.split.validation,
+        preprocessing=setting.preprocessing,
+        runtime=setting.runtime,
+        check=check,
+    )
+    return log_loss(predictions), accuracy(predictions)
+
+
+def _is_best(training: Training, validation_loss: float | None) -> bool:
+    earlier = [epoch.validation_loss for epoch in training.history if epoch.validation_loss is not None]
+    return validation_loss is None or not earlier or validation_loss < min(earlier)
