@@ -16,9 +16,10 @@ from typing import Literal
 
 import numpy as np
 
-from finetune.data import decode
+from finetune.data import decode, formats
 from finetune.errors import DataError, UnreadableImage, listing, printable
 
+TRAIN = "train"  # the split folder that classes come from, in any capitals
 BAD_SHARE = 0.05
 _CHUNK = 1024  # files under way at a time, so that a large set is streamed
 
@@ -168,7 +169,7 @@ def _examine(sample: Sample) -> Examination:
         decoded = decode.decode(data)
     except UnreadableImage as error:
         return error
-    named = decode.SUFFIXES.get(sample.path.suffix.lower())
+    named = formats.SUFFIXES.get(sample.path.suffix.lower())
     mismatch = () if named == decoded.format else ("suffix of another format",)
     return hashlib.sha256(data).hexdigest(), (*decoded.notes, *mismatch)
 

@@ -20,27 +20,11 @@ from pathlib import Path
 from typing import Any, Literal, assert_never, get_args
 
 import numpy as np
-from PIL import (
-    BmpImagePlugin,
-    ExifTags,
-    Image,
-    ImageFile,
-    JpegImagePlugin,
-    PngImagePlugin,
-    TiffImagePlugin,
-    WebPImagePlugin,
-)
+from PIL import ExifTags, Image, TiffImagePlugin
 
+from finetune.data import formats
 from finetune.errors import BundleError, FinetuneError, UnreadableImage, UsageError, printable
 
-FORMATS = "JPEG, PNG, WebP, BMP and TIFF"
-SUFFIXES = {
-    **dict.fromkeys((".jpg", ".jpeg", ".jpe", ".jfif"), "JPEG"),
-    **dict.fromkeys((".tif", ".tiff"), "TIFF"),
-    ".png": "PNG",
-    ".webp": "WEBP",
-    ".bmp": "BMP",
-}
 MAX_BYTES = 64 * 2**20
 MAX_PIXELS = 50_000_000
 MIN_SIDE = 8
@@ -58,19 +42,6 @@ _UPRIGHT = {  # EXIF 2.32, 4.6.4 A, Orientation
     7: Image.Transpose.TRANSVERSE,
     8: Image.Transpose.ROTATE_90,
 }
-_READERS: tuple[tuple[bytes, type[ImageFile.ImageFile]], ...] = (
-    (b"\xff\xd8\xff", JpegImagePlugin.JpegImageFile),
-    (b"\x89PNG\r\n\x1a\n", PngImagePlugin.PngImageFile),
-    (b"BM", BmpImagePlugin.BmpImageFile),
-    *((magic, TiffImagePlugin.TiffImageFile) for magic in (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")),
-)
-_FOREIGN = (
-    (b"GIF8", "a GIF"),
-    (b"%!PS", "PostScript"),
-    (b"%PDF", "a PDF"),
-    (b"PK\x03\x04", "a zip archive"),
-    (b"\x00\x05\x16\x07", "macOS metadata (AppleDouble)"),
-)
 _FAILURES = {
     errno.ENOENT: "missing",
     **dict.fromkeys((errno.EACCES, errno.EPERM), "permission"),
@@ -141,7 +112,7 @@ def read(path: Path) -> bytes:
                 raise UnreadableImage("not-a-regular-file", "a pipe or a device")
             data = file.read(MAX_BYTES + 1)
     except (OSError, ValueError) as error:  # ValueError: a NUL in the name
-        number, text = getattr(error, "errno", None), getattr(error, "strerror", None) or str(error)
+        number, text = getattr(error, "errno", 0), getattr(error, "strerror", None) or str(error)
         raise UnreadableImage(_FAILURES.get(number, "unreadable"), printable(text.lower())) from None
     if len(data) > MAX_BYTES:
         raise UnreadableImage("too-large", f"more than {MAX_BYTES // 2**20} MiB")
@@ -203,7 +174,7 @@ def _opened(source: bytes | Image.Image | np.ndarray) -> Image.Image:
     if isinstance(source, bytes):
         # The reader itself and not Image.open, which warns of large images before their size can be asked for, and
         # walks through the frames of a phone's multi-picture JPEG.
-        return _reader(source)(io.BytesIO(source))
+        return formats.reader(source)(io.BytesIO(source))
     if isinstance(source, Image.Image):
         return source
     if source.dtype != np.uint8 or source.ndim != 3 or source.shape[2] != 3:
@@ -211,36 +182,6 @@ def _opened(source: bytes | Image.Image | np.ndarray) -> Image.Image:
             f"an image array is uint8 of shape (height, width, 3), not {source.dtype} of shape {source.shape}"
         )
     return Image.fromarray(source)
-
-
-def _reader(data: bytes) -> type[ImageFile.ImageFile]:
-    if not data:
-        raise UnreadableImage("empty", "a file of 0 bytes")
-    if data[:4] == b"RIFF" and data[8:12] == b"WEBP":
-        if len(data) < int.from_bytes(data[4:8], "little") + 8:
-            raise UnreadableImage("truncated", "the file ends before its image does")
-        return WebPImagePlugin.WebPImageFile
-    for magic, reader in _READERS:
-        if data.startswith(magic):
-            return reader
-        if magic.startswith(data):
-            raise UnreadableImage("truncated", f"a file of {len(data)} bytes")
-    raise _foreign(data)
-
-
-def _foreign(data: bytes) -> UnreadableImage:
-    """Why a file that starts like none of the formats is refused, as helpfully as its first bytes allow."""
-    head = data[:1024].removeprefix(b"\xef\xbb\xbf").lstrip().lower()
-    if head.startswith(b"version https://git-lfs.github.com/spec"):
-        return UnreadableImage("git-lfs-pointer", "not the image but a Git LFS pointer to it; run `git lfs pull`")
-    if b"<svg" in head:
-        return UnreadableImage("format-not-allowed", f"an SVG drawing; {FORMATS} are read")
-    if head.startswith((b"<!doctype html", b"<html")) or b"<html" in head:
-        return UnreadableImage("web-page", "not an image but a web page; the download went wrong")
-    if data[4:8] == b"ftyp":
-        return UnreadableImage("format-not-allowed", f"{printable(data[8:12].decode('latin-1'))!r}; {FORMATS} are read")
-    found = next((name for magic, name in _FOREIGN if data.startswith(magic)), "no image format known here")
-    return UnreadableImage("format-not-allowed", f"{found}; {FORMATS} are read")
 
 
 def _check_size(size: tuple[int, int]) -> None:

@@ -11,14 +11,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from finetune.data.catalog import Catalog, LeftOut, Sample
-from finetune.data.decode import FORMATS, SUFFIXES
+from finetune.data.catalog import TRAIN, Catalog, LeftOut, Sample
+from finetune.data.formats import FORMATS, SUFFIXES
 from finetune.errors import DataError, listing, printable, suggestion
 
 if TYPE_CHECKING:
     from finetune.recipe.schema import FolderData
 
-TRAIN = "train"
 _SPLITS = frozenset({TRAIN, "val", "valid", "validation", "test"})
 _SYSTEM = frozenset(
     {"__MACOSX", "@eaDir", "$RECYCLE.BIN", "System Volume Information", "Thumbs.db", "ehthumbs.db", "desktop.ini"}
