@@ -1,0 +1,6 @@
+"""The folder that a run leaves: claimed, locked and written so that a crash harms nothing, and read with suspicion."""
+
+from finetune.bundle.durable import sync_folder, write_atomically
+from finetune.bundle.folder import CATALOG_COLUMNS, UNSEALED, Bundle
+
+__all__ = ["CATALOG_COLUMNS", "UNSEALED", "Bundle", "sync_folder", "write_atomically"]
