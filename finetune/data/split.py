@@ -28,15 +28,15 @@ class Split:
 def split(catalog: Catalog, choice: Stratified | Given | None, *, seed: int) -> Split:
     """Divides a catalog whose census has been taken; None is `Stratified()` where there are no split folders.
 
-    stratified: in each class the different images are ranked by SHA-256(seed, content) and the first are for testing, the
-    next for validation: their shares, rounded half up. A class of one or two images is for training; from three on there is
-    at least one test image, from four on one validation image, if any were asked for; one image at least is left to train
-    on. Copies of a file stay together; files of one content under several labels are for training.
+    stratified: in each class the different images are ranked by SHA-256(seed, content) and the first are for testing,
+    the next for validation: their shares, rounded half up. A class of one or two images is for training; from three on
+    there is at least one test image, from four on one validation image, if any were asked for; at least one image is
+    left to train on. Copies of a file stay together; files of one content under several labels are for training.
 
     given: split folders as found; `validation` may be a share of the training images, taken as above.
 
-    Raises DataError for split folders that the recipe says nothing of, for a folder that is not there, for a class without
-    training images, and when shares were asked for and every class is too small for them.
+    Raises DataError for split folders that the recipe says nothing of, for a folder that is not there, for a class
+    without training images, and when shares were asked for and every class is too small for them.
     """
     folders = sorted({sample.split for sample in catalog.samples if sample.split})
     if all(_is_training(name) for name in folders):
@@ -87,8 +87,8 @@ def _stratified(catalog: Catalog, contents: Sequence[str], choice: Stratified, *
     if (choice.validation or choice.test) and not (parts[1] or parts[2]):
         most = max(catalog.counts().values(), default=0)
         raise DataError(
-            f"{len(catalog)} images of {len(catalog.classes)} classes, at most {most} in a class: too few to hold any out; "
-            "three different images of a class are needed"
+            f"{len(catalog)} images of {len(catalog.classes)} classes, at most {most} in a class: too few to hold any "
+            "out; three different images of a class are needed"
         )
     return parts
 
@@ -141,10 +141,9 @@ def _divide(
         held["test"].update(ranked[:testing])
         held["validation"].update(ranked[testing : testing + validating])
     _keep_for_training(catalog, copies, held)
-    of_test, of_validation = (
-        set().union(*(copies[content] for content in held[part])) for part in ("test", "validation")
-    )
-    return set().union(*copies.values()) - of_test - of_validation, of_validation, of_test
+    of_test = {place for content in held["test"] for place in copies[content]}
+    of_validation = {place for content in held["validation"] for place in copies[content]}
+    return {place for found in copies.values() for place in found} - of_test - of_validation, of_validation, of_test
 
 
 def _sizes(images: int, *, validation: float, test: float) -> tuple[int, int]:
@@ -211,8 +210,9 @@ def _ways_to_choose(catalog: Catalog, folders: Sequence[str]) -> str:
     test = next((name for name in others if name.casefold() == "test"), others[0])
     validation = next((name for name in others if name != test), 0.15)
     return (
-        f"split folders on disk ({_counted(catalog, folders)}), but the recipe does not say what they are for; add one of\n"
+        f"split folders on disk ({_counted(catalog, folders)}), and the recipe does not say what they are for; add\n"
         f"    split: {{kind: given, test: {test}, validation: {validation}}}\n"
+        "or\n"
         "    pool: true    # in data: all folders are put together and split anew"
     )
 

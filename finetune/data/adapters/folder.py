@@ -110,8 +110,9 @@ def _checked_root(root: Path) -> Path:
         raise DataError(f"{_shown(root)} is an archive; extract it first and name the folder")
     if root.exists():
         raise DataError(f"{_shown(root)} is not a folder; name the folder that holds the class folders")
-    nearest = next(parent for parent in (*root.absolute().parents,) if parent.is_dir())
-    missing = root.absolute().relative_to(nearest).parts[0]
+    whole = Path(os.path.abspath(root))
+    nearest = next(parent for parent in whole.parents if parent.is_dir())
+    missing = whole.relative_to(nearest).parts[0]
     with os.scandir(nearest) as entries:
         near = suggestion(missing, [printable(entry.name) for entry in entries if entry.is_dir()])
     raise DataError(f"no folder {_shown(root)}: there is {_shown(nearest)}, but no {printable(missing)!r} in it{near}")
@@ -209,8 +210,8 @@ def _nothing(loose: Sequence[_Place], tree: _Tree, root: Path) -> DataError:
         return DataError(f"{_shown(root)}: no images{_summary(tree.left_out)}")
     where = printable(str(root.joinpath(*loose[0].parts[:-1])))
     return DataError(
-        f"{_shown(root)}: {len(loose)} images but no class folders; put the images of each class in a folder of "
-        f"its own, such as {where}/cat/1.jpg and {where}/dog/1.jpg"
+        f"{_shown(root)}: {len(loose)} images but no class folders; name the folder that holds the folders of the "
+        f"classes, such as {where} with {where}/cat/1.jpg and {where}/dog/1.jpg"
     )
 
 
