@@ -15,7 +15,7 @@ from finetune.errors import UsageError
 from finetune.scores.intervals import Interval, groups_of, percentiles, resampled_weights, wilson
 from finetune.scores.predictions import Predictions
 
-__all__ = ["scores", "wilson"]
+__all__ = ["accuracy", "log_loss", "scores", "wilson"]
 
 Array = npt.NDArray[Any]
 Table = dict[str, Array]  # name -> (rows, columns): one row per resample, one column per class where there are classes
@@ -40,13 +40,32 @@ def scores(predictions: Predictions, *, resamples: int = 1000) -> dict[str, Any]
     there are groups, everything is resampled by group. A score that is not defined has value None and a "reason".
     Raises UsageError without labels or without images.
     """
+    labels = _labels(predictions)
+    if resamples < 1:
+        raise UsageError(f"resamples must be at least 1, but is {resamples}")
+    return (_several_labels if predictions.multilabel else _one_label)(predictions, labels, resamples)
+
+
+def accuracy(predictions: Predictions) -> float:
+    """The share of images that are right, 0..1, alone: as in `scores`; with several labels, all of them right."""
+    labels = _labels(predictions)
+    if predictions.multilabel:
+        return float((labels == (predictions.logits > 0)).all(axis=1).mean())
+    return float((predictions.predicted == labels).mean())
+
+
+def log_loss(predictions: Predictions) -> float:
+    """The mean log-loss in nats, alone: as in `scores`."""
+    labels = _labels(predictions)
+    return float((_label_losses if predictions.multilabel else _log_losses)(predictions.logits, labels).mean())
+
+
+def _labels(predictions: Predictions) -> Array:
     if predictions.labels is None:
         raise UsageError("predictions without labels cannot be scored")
     if len(predictions) == 0:
         raise UsageError("no predictions to score: there must be at least one image")
-    if resamples < 1:
-        raise UsageError(f"resamples must be at least 1, but is {resamples}")
-    return (_several_labels if predictions.multilabel else _one_label)(predictions, resamples)
+    return predictions.labels
 
 
 @dataclass(frozen=True)
@@ -94,9 +113,8 @@ def _score(value: float, interval: Interval | None, reason: str) -> Score:
 # One label per image
 
 
-def _one_label(predictions: Predictions, resamples: int) -> dict[str, Any]:
-    assert predictions.labels is not None
-    labels, predicted, classes = predictions.labels, predictions.predicted, predictions.classes
+def _one_label(predictions: Predictions, labels: Array, resamples: int) -> dict[str, Any]:
+    predicted, classes = predictions.predicted, predictions.classes
     ranks = _ranks(predictions.logits, labels)
     ks = [k for k in TOP_K if k < len(classes)]
     per_image = {
@@ -161,13 +179,11 @@ def _totals(weights: Array, labels: Array, classes: int) -> Array:
 # Several labels per image
 
 
-def _several_labels(predictions: Predictions, resamples: int) -> dict[str, Any]:
-    assert predictions.labels is not None
-    labels, predicted = predictions.labels, predictions.logits > 0
+def _several_labels(predictions: Predictions, labels: Array, resamples: int) -> dict[str, Any]:
+    predicted = predictions.logits > 0
     actual, named, both = (a.astype(np.float64) for a in (labels, predicted, labels & predicted))
-    logits = predictions.logits.astype(np.float64)
     per_image = {
-        "log_loss": (np.logaddexp(0, logits) - labels * logits).mean(axis=1)[:, None],
+        "log_loss": _label_losses(predictions.logits, labels)[:, None],
         "brier": ((predictions.probabilities - labels) ** 2).mean(axis=1)[:, None],
         "subset_accuracy": (labels == predicted).all(axis=1).astype(np.float64)[:, None],
     }
@@ -199,6 +215,12 @@ def _several_labels(predictions: Predictions, resamples: int) -> dict[str, Any]:
         "brier": table.loss("brier"),
         "per_class": rows,
     }
+
+
+def _label_losses(logits: Array, labels: Array) -> Array:
+    """(n,): the mean over the labels of the binary log-loss of each image."""
+    exact = logits.astype(np.float64)
+    return np.asarray((np.logaddexp(0, exact) - labels * exact).mean(axis=1))
 
 
 class _Ranking:

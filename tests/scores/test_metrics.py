@@ -11,7 +11,7 @@ import sklearn.metrics as reference
 
 from finetune.errors import UsageError
 from finetune.scores.intervals import percentiles, resampled_weights
-from finetune.scores.metrics import NEVER_PREDICTED, NO_IMAGES, NO_LABELS, ONE_KIND, scores, wilson
+from finetune.scores.metrics import NEVER_PREDICTED, NO_IMAGES, NO_LABELS, ONE_KIND, accuracy, log_loss, scores, wilson
 from finetune.scores.predictions import Predictions
 
 
@@ -187,6 +187,14 @@ def test_a_label_that_no_image_has_leaves_its_areas_undefined():
     assert q["f1"]["reason"] == NO_IMAGES
     nothing = scores(Predictions(("x", "y"), -np.abs(logits), ("p", "q", "r"), np.zeros((2, 3), bool)))
     assert nothing["macro_f1"]["reason"] == nothing["micro_f1"]["reason"] == NO_LABELS
+
+
+@pytest.mark.parametrize("predictions", [single(), several()])
+def test_accuracy_and_loss_alone_are_those_of_all_the_scores(predictions):
+    found = scores(predictions, resamples=1)
+    right = found.get("accuracy") or found["subset_accuracy"]
+    assert accuracy(predictions) == pytest.approx(right["value"], abs=1e-12)
+    assert log_loss(predictions) == pytest.approx(found["log_loss"]["value"], abs=1e-12)
 
 
 def test_top_k_stops_below_the_number_of_classes():
