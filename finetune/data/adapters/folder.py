@@ -104,18 +104,21 @@ def images_below(folder: Path) -> list[Path]:
 
 
 def _checked_root(root: Path) -> Path:
-    if root.is_dir():
+    if os.path.isdir(root):
         return root
-    if root.is_file() and root.name.lower().endswith(_ARCHIVES):
+    if os.path.isfile(root) and root.name.lower().endswith(_ARCHIVES):
         raise DataError(f"{_shown(root)} is an archive; extract it first and name the folder")
-    if root.exists():
+    if os.path.exists(root):
         raise DataError(f"{_shown(root)} is not a folder; name the folder that holds the class folders")
     whole = Path(os.path.abspath(root))
-    nearest = next(parent for parent in whole.parents if parent.is_dir())
-    missing = whole.relative_to(nearest).parts[0]
-    with os.scandir(nearest) as entries:
-        near = suggestion(missing, [printable(entry.name) for entry in entries if entry.is_dir()])
-    raise DataError(f"no folder {_shown(root)}: there is {_shown(nearest)}, but no {printable(missing)!r} in it{near}")
+    nearest = next(parent for parent in whole.parents if os.path.isdir(parent))
+    missing = printable(whole.relative_to(nearest).parts[0])
+    try:
+        with os.scandir(nearest) as entries:
+            near = suggestion(missing, [printable(entry.name) for entry in entries if entry.is_dir()])
+    except OSError as error:
+        raise DataError(f"{_shown(root)}: {_shown(nearest)} cannot be read ({error.strerror})") from error
+    raise DataError(f"no folder {_shown(root)}: there is {_shown(nearest)}, but no {missing!r} in it{near}")
 
 
 def _walk(root: Path) -> _Tree:
@@ -136,7 +139,7 @@ def _walk(root: Path) -> _Tree:
             continue
         for entry in found:
             parts = (*parent, entry.name)
-            if entry.is_symlink() and _leads_outside(entry, real_root):
+            if not _is_hidden(entry.name) and entry.is_symlink() and _leads_outside(entry, real_root):
                 refused.append(f"{_key(parts)}: a link that leads outside")
             elif reason := _unusable(entry):
                 left_out.append(LeftOut(_key(parts), reason))
@@ -157,9 +160,13 @@ def _leads_outside(entry: "os.DirEntry[str]", real_root: Path) -> bool:
         return False  # it leads nowhere: a loop, or its target is gone
 
 
+def _is_hidden(name: str) -> bool:
+    return name.startswith(".") or name in _SYSTEM
+
+
 def _unusable(entry: "os.DirEntry[str]") -> str | None:
     """Why an entry is neither an image file nor a folder to look into; None when it is one of them."""
-    if entry.name.startswith(".") or entry.name in _SYSTEM:
+    if _is_hidden(entry.name):
         return "hidden or system name"
     suffix = os.path.splitext(entry.name)[1].lower()
     if entry.is_symlink() and not os.path.exists(entry.path):
@@ -191,7 +198,7 @@ def _split_folders(tree: _Tree, root: Path) -> list[str]:
             )
         return []
     if not has_train:
-        raise DataError(f"{_shown(root)}: {_quoted(named)} but no folder 'train'; classes come from training images")
+        raise DataError(f"{_shown(root)}: {_quoted(named)} but no images in 'train'; classes come from training images")
     repeated = [name for name in named if sum(other.casefold() == name.casefold() for other in named) > 1]
     if repeated:
         raise DataError(f"{_shown(root)}: split folders that differ in capitals only: {_quoted(repeated)}; rename one")
