@@ -154,9 +154,9 @@ def working_image(source: bytes | Image.Image | np.ndarray, preprocessing: Prepr
 @contextlib.contextmanager
 def _errors_as_unreadable() -> Iterator[None]:
     """Damaged files raise errors of five kinds and more: all become UnreadableImage, made of plain strings."""
-    if _REMARKS not in warnings.filters:
+    if [*warnings.filters[:1]] != [_REMARKS]:
         # Pillow warns of odd metadata. Filters belong to the process and cannot be set for one thread, so this one is
-        # added with the first image and stays; without it, what a file yields would depend on the user's filters.
+        # put first and stays; without it, what a file yields would depend on the filters of whoever calls.
         warnings.filterwarnings("ignore", category=UserWarning, module=r"PIL\.")
     try:
         yield
@@ -164,7 +164,7 @@ def _errors_as_unreadable() -> Iterator[None]:
         raise
     except Exception as error:
         text = printable(str(error) or type(error).__name__)
-        if isinstance(error, struct.error | EOFError) or "truncated" in text.lower():
+        if isinstance(error.__cause__ or error, struct.error | EOFError) or "truncated" in text.lower():
             raise UnreadableImage("truncated", "the file ends before its image does") from None
         raise UnreadableImage("damaged", text) from None
 
