@@ -116,7 +116,7 @@ def listing(items: Sequence[str], *, limit: int = 20) -> str:
 
 
 def suggestion(word: str, choices: Iterable[str]) -> str:
-    """"; did you mean 'validation'?", or nothing when no choice is near."""
+    """ "; did you mean 'validation'?", or nothing when no choice is near."""
     near = difflib.get_close_matches(word, list(choices), n=1, cutoff=0.6)
     return f"; did you mean {near[0]!r}?" if near else ""
 

@@ -94,7 +94,7 @@ def run(
     with stop_requests() as stop, generators_kept():
         timings = _Timings()
         with timings.part("weights"):
-            network = backbone.build(recipe.backbone.name, size=recipe.images.size)
+            network = _network(recipe)
             receipt = weights.load(network, recipe.backbone.weights, seed=recipe.seed, classes=len(found.classes))
         with timings.part("reading images"):
             surveyed = survey(recipe, found, progress=_watch(show, stop, "reading images"))
@@ -134,7 +134,7 @@ def resume(folder: str | Path, *, show: Show | None = None) -> Bundle:
         decided = bundle.facts["decided"]
         runtime = start(decided["precision"], threads=decided["threads"])
         _say_differences(bundle, runtime, show)
-        network = backbone.build(recipe.backbone.name, size=recipe.images.size)
+        network = _network(recipe)
         kept = checkpoint.load(bundle.folder / "checkpoints")
         if kept is None:
             receipt = weights.load(network, recipe.backbone.weights, seed=recipe.seed, classes=len(surveyed.classes))
@@ -161,6 +161,11 @@ def preprocessing(images: Images, contract: InputContract) -> Preprocessing:
         mean=images.mean or contract.mean,
         std=images.std or contract.std,
     )
+
+
+def _network(recipe: Recipe) -> backbone.Backbone:
+    chosen, images = recipe.backbone, recipe.images
+    return backbone.build(chosen.name, size=images.size, tag=chosen.tag, contract=images.contract)
 
 
 def _setting(recipe: Recipe, surveyed: Survey, plan: Plan, runtime: Runtime, contract: InputContract) -> Setting:
@@ -286,7 +291,10 @@ def _write_history(bundle: Bundle, training: Training) -> None:
 
 
 def _must_be_the_same_images(bundle: Bundle, surveyed: Survey) -> None:
-    before, now = (bundle.folder / "catalog.csv").read_text(encoding="utf-8").splitlines(), surveyed.to_csv().splitlines()
+    before, now = (
+        (bundle.folder / "catalog.csv").read_text(encoding="utf-8").splitlines(),
+        surveyed.to_csv().splitlines(),
+    )
     if before != now:
         gone = [f"then: {line}" for line in before if line not in set(now)]
         new = [f"now:  {line}" for line in now if line not in set(before)]

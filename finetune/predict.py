@@ -34,7 +34,12 @@ Check = Callable[[int, int], None]
 
 
 def logits(
-    classifier: Classifier, pictures: Sequence[Picture], *, preprocessing: Preprocessing, runtime: Runtime, check: Check | None = None
+    classifier: Classifier,
+    pictures: Sequence[Picture],
+    *,
+    preprocessing: Preprocessing,
+    runtime: Runtime,
+    check: Check | None = None,
 ) -> list[np.ndarray | UnreadableImage]:
     """The logits of each picture, float32 (classes,), or why it could not be read; in the order of `pictures`.
 
@@ -66,7 +71,12 @@ def logits(
 
 
 def evaluate(
-    classifier: Classifier, catalog: Catalog, *, preprocessing: Preprocessing, runtime: Runtime, check: Check | None = None
+    classifier: Classifier,
+    catalog: Catalog,
+    *,
+    preprocessing: Preprocessing,
+    runtime: Runtime,
+    check: Check | None = None,
 ) -> Predictions:
     """The predictions of every image of a catalog, with its labels. Raises DataError for files that have become unreadable."""
     paths = [sample.file for sample in catalog.samples]
@@ -128,6 +138,7 @@ class Score:
     """A bundle on labelled images: what it answered, how good that is, and which files it could not be asked about."""
 
     predictions: Predictions
+    labels: np.ndarray
     scores: dict[str, Any]
     left_out: tuple[LeftOut, ...]
 
@@ -153,7 +164,7 @@ def score_folder(predictor: Predictor, root: Path, *, check: Check | None = None
     predictions = evaluate(
         predictor.classifier, readable, preprocessing=predictor.preprocessing, runtime=predictor.runtime, check=check
     )
-    return Score(predictions, scores(predictions), readable.left_out)
+    return Score(predictions, readable.labels, scores(predictions), readable.left_out)
 
 
 def from_bundle(bundle: Bundle) -> Classifier:
@@ -221,7 +232,9 @@ def _table(rows: Sequence[np.ndarray | UnreadableImage], keys: Sequence[str], *,
     bad = [f"{key}: {row}" for key, row in zip(keys, rows, strict=True) if isinstance(row, UnreadableImage)]
     if bad:
         raise DataError(f"{len(bad)} of {len(rows)} images cannot be read{listing(bad)}")
-    return np.stack([row for row in rows if isinstance(row, np.ndarray)]) if rows else np.zeros((0, classes), np.float32)
+    return (
+        np.stack([row for row in rows if isinstance(row, np.ndarray)]) if rows else np.zeros((0, classes), np.float32)
+    )
 
 
 def _key(picture: Picture, place: int) -> str:

@@ -69,7 +69,9 @@ def start(precision: Precision | None = None, *, threads: int | None = None) -> 
         torch.backends.cudnn.benchmark = False  # it picks kernels by timing: two runs would differ
         torch.backends.cudnn.deterministic = True
     if precision == "bf16" and not has_bf16(device):
-        raise UsageError(f"train.precision is 'bf16', but {device.type!r} here has no bf16 instructions; write 'float32'")
+        raise UsageError(
+            f"train.precision is 'bf16', but {device.type!r} here has no bf16 instructions; write 'float32'"
+        )
     chosen: Precision = precision or ("bf16" if has_bf16(device) else "float32")
     return Runtime(device=device, precision=chosen, threads=torch.get_num_threads())
 
@@ -77,7 +79,7 @@ def start(precision: Precision | None = None, *, threads: int | None = None) -> 
 def has_bf16(device: torch.device) -> bool:
     """Whether bf16 matrix products run in hardware; emulated bf16 is slower than float32."""
     if device.type == "cuda":
-        return torch.cuda.is_bf16_supported(including_emulation=False)
+        return bool(torch.cuda.is_bf16_supported(including_emulation=False))
     if device.type == "cpu":
         return bool(torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported())
     return False

@@ -30,7 +30,11 @@ def recipe_of(source: Recipe | str | Path, overrides: Sequence[str] = ()) -> Rec
     that says something impossible, DataError for a folder that cannot be learnt from.
     """
     if isinstance(source, Recipe):
-        return file.loads(file.dump(source), source=source.name, folder=Path(), overrides=overrides) if overrides else source
+        return (
+            file.loads(file.dump(source), source=source.name, folder=Path(), overrides=overrides)
+            if overrides
+            else source
+        )
     path = Path(source)
     must_exist(path)
     if path.is_dir():
@@ -82,36 +86,48 @@ def _split(catalog: Catalog) -> Sequence[str]:
     found = {sample.split for sample in catalog.samples if sample.split}
     others = sorted(name for name in found if name.lower() != "train")
     if not others:
-        return ["# shares of all images: one part chooses the best epoch, one is scored once, at the end",
-                "split: {kind: stratified, validation: 0.15, test: 0.15}"]
+        return [
+            "# shares of all images: one part chooses the best epoch, one is scored once, at the end",
+            "split: {kind: stratified, validation: 0.15, test: 0.15}",
+        ]
     test = next((name for name in others if name.lower() == "test"), others[0])
     validation = next((_quoted(name) for name in others if name != test), "0.15")
     chosen = f"the folder {validation}" if len(others) > 1 else "a share of the training images"
-    return [f"# the folder {_quoted(test)} is scored once, at the end; {chosen} chooses the best epoch",
-            f"split: {{kind: given, test: {_quoted(test)}, validation: {validation}}}"]
+    return [
+        f"# the folder {_quoted(test)} is scored once, at the end; {chosen} chooses the best epoch",
+        f"split: {{kind: given, test: {_quoted(test)}, validation: {validation}}}",
+    ]
 
 
 def _backbone() -> Sequence[str]:
     try:
         importlib.metadata.version(OFFLINE_PACKAGE)
     except importlib.metadata.PackageNotFoundError:
-        return ["# weights come from the hub once and are then kept; `finetune backbones` lists the others",
-                "backbone: {name: resnet50, weights: {kind: hub, tag: tv_in1k}}"]
-    return ["# weights from an installed package, no network needed; `finetune backbones` lists the others",
-            f"backbone: {{name: tf_efficientnet_lite0, weights: {{kind: package, name: {OFFLINE_PACKAGE}}}}}"]
+        return [
+            "# weights come from the hub once and are then kept; `finetune backbones` lists the others",
+            "backbone: {name: resnet50, weights: {kind: hub, tag: tv_in1k}}",
+        ]
+    return [
+        "# weights from an installed package, no network needed; `finetune backbones` lists the others",
+        f"backbone: {{name: tf_efficientnet_lite0, weights: {{kind: package, name: {OFFLINE_PACKAGE}}}}}",
+    ]
 
 
 def _training(side: int) -> Sequence[str]:
     if side < _SMALL:
         size = max(32, min(224, 32 * round(side / 32)))
-        return [f"# images of about {side} pixels: far from what the weights have seen, so that every stage trains",
-                "schedule: {kind: full, epochs: 20, lr: 2.0e-3, lr_decay: 0.8}",
-                f"images: {{size: {size}, fit: squash, augment: {{kind: light, flip: false}}}}  # flip: true where left and right do not matter",
-                "train: {batch_size: 32}"]
-    return ["# the backbone stays as it is and a new head learns: quick, and hard to beat with few images",
-            "schedule: {kind: head, epochs: 15, lr: 3.0e-3}",
-            "images: {fit: crop, augment: {kind: light, flip: true}}  # flip: false where left and right matter",
-            "train: {batch_size: 32}"]
+        return [
+            f"# images of about {side} pixels: far from what the weights have seen, so that every stage trains",
+            "schedule: {kind: full, epochs: 20, lr: 2.0e-3, lr_decay: 0.8}",
+            f"images: {{size: {size}, fit: squash, augment: {{kind: light, flip: false}}}}  # flip: true where left and right do not matter",
+            "train: {batch_size: 32}",
+        ]
+    return [
+        "# the backbone stays as it is and a new head learns: quick, and hard to beat with few images",
+        "schedule: {kind: head, epochs: 15, lr: 3.0e-3}",
+        "images: {fit: crop, augment: {kind: light, flip: true}}  # flip: false where left and right matter",
+        "train: {batch_size: 32}",
+    ]
 
 
 def _typical_side(catalog: Catalog) -> int:

@@ -21,7 +21,9 @@ _JSON = click.option("--json", "as_json", is_flag=True, help="One JSON object on
 @click.argument("bundle", metavar="BUNDLE", type=_PATH)
 @click.argument("paths", metavar="PATHS…", nargs=-1, required=True, type=_PATH)
 @click.option("--output", type=_PATH, help="Write a .csv or .jsonl file instead of a table.")
-@click.option("--top", type=click.IntRange(min=1), default=1, show_default=True, help="How many answers for each image.")
+@click.option(
+    "--top", type=click.IntRange(min=1), default=1, show_default=True, help="How many answers for each image."
+)
 @_JSON
 def predict(bundle: Path, paths: tuple[Path, ...], output: Path | None, top: int, as_json: bool) -> None:
     """Answer for images and folders of images, in the order given.
@@ -77,12 +79,15 @@ def evaluate(bundle: Path, folder: Path, output: Path | None, as_json: bool) -> 
         rows = [
             {**_row(key, logits, predictor.classes, 1), "label": predictor.classes[label]}
             for key, logits, label in zip(
-                result.predictions.keys, result.predictions.logits, result.predictions.labels, strict=True
+                result.predictions.keys, result.predictions.logits, result.labels, strict=True
             )
         ]
         _give(rows, output=output, as_json=False, top=1)
     if as_json:
-        counted = {"images": len(result.predictions.keys), "left_out": [[left.key, left.reason] for left in result.left_out]}
+        counted = {
+            "images": len(result.predictions.keys),
+            "left_out": [[left.key, left.reason] for left in result.left_out],
+        }
         click.echo(json.dumps({"bundle": str(bundle), **counted, "scores": result.scores}, indent=1, allow_nan=False))
         return
     for left in result.left_out:
@@ -132,7 +137,9 @@ def _csv(rows: Sequence[dict[str, Any]], top: int) -> str:
     top = min(top, max((len(row["answers"]) for row in rows), default=1) or 1)
     table = io.StringIO()
     writer = csv.writer(table, lineterminator="\n")
-    answers = [f"{what}{'' if top == 1 else f'_{place}'}" for place in range(1, top + 1) for what in ("class", "probability")]
+    answers = [
+        f"{what}{'' if top == 1 else f'_{place}'}" for place in range(1, top + 1) for what in ("class", "probability")
+    ]
     writer.writerow(["path", *(["label"] if labelled else []), *answers, "error"])
     for row in rows:
         given = [cell for name, share in row["answers"] for cell in (_cell(name), f"{share:.6f}")]

@@ -100,7 +100,11 @@ def main(arguments: list[str] | None = None) -> None:
     except OSError as error:
         _fail(OutOfResources(_system(error)), debug=debug, arguments=arguments)
     except MemoryError:
-        _fail(OutOfResources("not enough memory; a smaller train.batch_size or images.size needs less"), debug=debug, arguments=arguments)
+        _fail(
+            OutOfResources("not enough memory; a smaller train.batch_size or images.size needs less"),
+            debug=debug,
+            arguments=arguments,
+        )
 
 
 def _fail(error: FinetuneError, *, debug: bool, arguments: list[str]) -> None:
@@ -129,7 +133,9 @@ def _report_bug(kind: type[BaseException], error: BaseException, trace: Any) -> 
     import tempfile
     import traceback
 
-    with tempfile.NamedTemporaryFile("w", prefix="finetune-crash-", suffix=".txt", delete=False, encoding="utf-8") as file:
+    with tempfile.NamedTemporaryFile(
+        "w", prefix="finetune-crash-", suffix=".txt", delete=False, encoding="utf-8"
+    ) as file:
         traceback.print_exception(kind, error, trace, file=file)
     click.echo(
         f"finetune: error[bug]: {kind.__name__}: {printable(str(error))}; this is a fault of finetune, not yours: "

@@ -63,7 +63,9 @@ def _device(runtime: "Runtime") -> dict[str, Any]:
 
     return {
         "device": str(runtime.device),
-        "bf16 in hardware": "yes: training steps use it" if has_bf16(runtime.device) else "no: training steps are float32",
+        "bf16 in hardware": "yes: training steps use it"
+        if has_bf16(runtime.device)
+        else "no: training steps are float32",
         "threads": runtime.threads,
     }
 

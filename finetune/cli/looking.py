@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -52,7 +53,9 @@ def plan(source: Path, overrides: tuple[str, ...], output: Path | None, as_json:
     if as_json:
         click.echo(text)
         return
-    click.echo("\n".join([*_described(surveyed), "", *planning.describe(decided, facts, recipe, read_rates())]))
+    click.echo(
+        "\n".join([*_described(surveyed), "", *planning.describe(decided, facts, recipe=recipe, rates=read_rates())])
+    )
 
 
 @click.command()
@@ -78,7 +81,10 @@ def report(bundle: Path, output: Path | None) -> None:
 @click.argument("pattern", default="resnet", required=False)
 @_JSON
 def backbones(pattern: str, as_json: bool) -> None:
-    """List the networks that a recipe can name: those whose name contains PATTERN, or fits it (`resnet*d`). "" lists all."""
+    """List the networks that a recipe can name.
+
+    Those whose name contains PATTERN, or fits one such as resnet*d; "" lists all.
+    """
     from finetune.errors import UsageError, printable, suggestion
     from finetune.recipe import backbones as known
 
@@ -87,18 +93,15 @@ def backbones(pattern: str, as_json: bool) -> None:
         raise UsageError(f"no backbone fits {printable(pattern)!r}{suggestion(pattern, known.names())}")
     entries = [known.entry(name) for name in names]
     if as_json:
-        facts = [
-            {"name": e.name, "parameters": e.parameters, "macs": e.macs, "input_size": e.input_size, "features": e.features,
-             "default_tag": e.default_tag, "tags": {tag: e.tag(tag).license for tag in e.tags}}
-            for e in entries
-        ]  # fmt: skip
+        facts = [{**asdict(e), "tags": {tag: e.tag(tag).license for tag in e.tags}} for e in entries]
         click.echo(json.dumps({"timm": known.version(), "backbones": facts}, indent=1))
         return
     width = max(len(name) for name in names)
     click.echo(f"{'name':<{width}}  {'params':>7}  {'GMACs':>6}  {'side':>4}  tags, timm's default first")
     for e in entries:
         tags = [e.default_tag, *(tag for tag in e.tags if tag != e.default_tag)] if e.default_tag else ["no weights"]
-        line = f"{e.name:<{width}}  {e.parameters / 1e6:>6.1f}M  {e.macs / 1e9:>6.2f}  {e.input_size:>4}  {' '.join(map(str, tags))}"
+        costs = f"{e.parameters / 1e6:>6.1f}M  {e.macs / 1e9:>6.2f}  {e.input_size:>4}"
+        line = f"{e.name:<{width}}  {costs}  {' '.join(map(str, tags))}"
         columns = shutil.get_terminal_size().columns
         click.echo(line if len(line) <= columns else line[: columns - 1] + "…")
 
@@ -110,7 +113,9 @@ def _survey(source: Path, overrides: tuple[str, ...]) -> "tuple[Recipe, Survey]"
 
     recipe = recipe_of(source, overrides)
     with watch() as show:
-        return recipe, survey(recipe, find(recipe), progress=lambda done, total: show.progress("reading images", done, total))
+        return recipe, survey(
+            recipe, find(recipe), progress=lambda done, total: show.progress("reading images", done, total)
+        )
 
 
 def _described(surveyed: "Survey") -> list[str]:
@@ -120,7 +125,9 @@ def _described(surveyed: "Survey") -> list[str]:
 
     names = {name: printable(name, limit=40) for name in surveyed.classes}
     width = max(len("class"), *(len(name) for name in names.values()), len("all classes"))
-    rows: list[tuple[str, dict[str, Any]]] = [(names[name], {part: c.get(name, 0) for part, c in counted.items()}) for name in names]
+    rows: list[tuple[str, dict[str, Any]]] = [
+        (names[name], {part: c.get(name, 0) for part, c in counted.items()}) for name in names
+    ]
     rows.append(("all classes", {part: len(c) for part, c in parts.items()}))
     lines = [f"{'class':<{width}}  {'training':>8}  {'validation':>10}  {'test':>6}"]
     lines += [f"{name:<{width}}  {c['train']:>8}  {c['validation']:>10}  {c['test']:>6}" for name, c in rows]

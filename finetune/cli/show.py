@@ -24,7 +24,9 @@ class Lines:
     def __enter__(self) -> "Lines":
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
         return None
 
     def say(self, text: str) -> None:
@@ -36,7 +38,9 @@ class Lines:
             self.say(f"{what}: {done} of {total}")
 
     def event(self, event: "Step | Epoch", *, epochs: int) -> None:
-        if hasattr(event, "steps"):
+        from finetune.train.loop import Step
+
+        if isinstance(event, Step):
             self.progress(f"epoch {event.epoch}, step", event.step, event.steps)
         else:
             self._last = time.monotonic()
@@ -64,7 +68,9 @@ class Live:
         self._bar.start()
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
         self._bar.stop()
 
     def say(self, text: str) -> None:
@@ -79,7 +85,9 @@ class Live:
             self._clear()
 
     def event(self, event: "Step | Epoch", *, epochs: int) -> None:
-        if hasattr(event, "steps"):
+        from finetune.train.loop import Step
+
+        if isinstance(event, Step):
             self.progress(f"epoch {event.epoch}/{epochs}", event.step, event.steps, note=f"loss {event.loss:.3f}")
         else:
             self.say(epoch_line(event, epochs))

@@ -16,7 +16,9 @@ _JSON = click.option("--json", "as_json", is_flag=True, help="One JSON object on
 @click.command()
 @click.argument("source", metavar="RECIPE|FOLDER", type=click.Path(path_type=Path))
 @click.option("--output", type=click.Path(path_type=Path), help="The bundle's folder [default: runs/NAME/NUMBER].")
-@click.option("--set", "overrides", multiple=True, metavar="KEY=VALUE", help="Change a line of the recipe; many may be given.")
+@click.option(
+    "--set", "overrides", multiple=True, metavar="KEY=VALUE", help="Change a line of the recipe; many may be given."
+)
 @click.option("--plan", "plan_file", type=click.Path(path_type=Path), help="Train the phases of this plan.json.")
 @_JSON
 def run(source: Path, output: Path | None, overrides: tuple[str, ...], plan_file: Path | None, as_json: bool) -> None:

@@ -3,6 +3,8 @@
 from collections.abc import Mapping
 from typing import Any
 
+from finetune.errors import printable
+
 
 def headline(metrics: Mapping[str, Any]) -> str:
     """The score of a run in one line: on which images, how many, and between which bounds the truth lies."""
@@ -14,8 +16,23 @@ def headline(metrics: Mapping[str, Any]) -> str:
     return "no test and no validation images: nothing was measured"
 
 
+def scores_table(scores: Mapping[str, Any], *, images: int) -> str:
+    """Every score of a set of predictions with its 95 % interval, and the classes, in at most 80 columns."""
+    lines = [f"{images} images; 95 % intervals in brackets"]
+    single = {name: value for name, value in scores.items() if isinstance(value, Mapping) and "value" in value}
+    width = max(map(len, single))
+    lines += [f"    {name.replace('_', ' '):<{width}}  {interval(value)}" for name, value in single.items()]
+    lines += [f"    {f'top {k} accuracy':<{width}}  {interval(value)}" for k, value in scores.get("top_k", {}).items()]
+    lines.append(f"    {'class':<20}  {'images':>6}  {'recall':<20}  {'precision':<20}")
+    for row in scores["per_class"]:
+        name = printable(row["class"], limit=20)
+        both = f"{interval(row['recall']):<20}  {interval(row['precision'])}"
+        lines.append(f"    {name:<20}  {row['support']:>6}  {both}")
+    return "\n".join(lines)
+
+
 def interval(score: Mapping[str, Any]) -> str:
-    """"0.943 [0.921, 0.961]", or why there is no value."""
+    """ "0.943 [0.921, 0.961]"; a dash where there is no value, as for a class without images."""
     if score["value"] is None:
-        return f"not defined ({score.get('reason', 'no images')})"
+        return "-"
     return f"{score['value']:.3f} [{score['low']:.3f}, {score['high']:.3f}]"

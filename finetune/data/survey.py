@@ -50,7 +50,7 @@ class Survey:
         )
 
     def to_csv(self) -> str:
-        """Every image with its SHA-256, label and part of the split, in the order of keys; then what was left out, with the reason."""
+        """Every image with its SHA-256, label and part of the split, sorted by key; then what was left out, and why."""
         table = io.StringIO()
         writer = csv.writer(table, lineterminator="\n")
         writer.writerow(["key", "sha256", "label", "group", "split", "note"])
@@ -68,7 +68,7 @@ def find(recipe: Recipe) -> Catalog:
 
 
 def survey(recipe: Recipe, found: Catalog, *, progress: Callable[[int, int], None] | None = None) -> Survey:
-    """Opens every file of `found` once, leaves out what cannot be read (as far as the recipe allows), and splits the rest."""
+    """Opens every file of `found` once, leaves out what cannot be read, as far as the recipe allows, splits the rest."""
     readable, remarks = catalogs.census(
         found, on_bad_image=recipe.data.on_bad_image, threads=os.cpu_count() or 1, progress=progress
     )

@@ -15,11 +15,16 @@ from finetune.scores.predictions import Predictions
 SIDE = 96
 PER_ROW = 10
 MOST = 40
-_THUMBNAIL = Preprocessing(size=SIDE, working=SIDE, fit="pad", interpolation="bicubic", mean=(0.5, 0.5, 0.5), std=(1, 1, 1))
+_THUMBNAIL = Preprocessing(
+    size=SIDE, working=SIDE, fit="pad", interpolation="bicubic", mean=(0.5, 0.5, 0.5), std=(1, 1, 1)
+)
 
 
 def worst(predictions: Predictions, *, most: int = MOST) -> np.ndarray:
-    """Places (k,) int64 of the images that are wrong, the most confident first; a mistake of a multi-label image is its worst answer."""
+    """Places (k,) int64 of the images that are wrong, the most confident first.
+
+    An image with many labels counts by its worst answer.
+    """
     assert predictions.labels is not None
     probabilities = predictions.probabilities
     if predictions.labels.ndim == 2:
@@ -33,7 +38,7 @@ def worst(predictions: Predictions, *, most: int = MOST) -> np.ndarray:
 
 
 def write(bundle: Bundle, predictions: Predictions, catalog: Catalog) -> None:
-    """Writes `evidence/thumbnails.jpg`, tiles of 96 pixels, ten to a row, and `evidence/thumbnails.json`, their keys in order.
+    """Writes `evidence/thumbnails.jpg`, tiles of 96 pixels, ten to a row, and `evidence/thumbnails.json`, their keys.
 
     The tiles are drawn from pixels alone: nothing of a file's metadata comes along.
     """

@@ -1,4 +1,4 @@
-"""Writes `recipe/backbones.json` from the installed timm: run `python -m finetune.model.listing` when its version changes.
+"""Writes `recipe/backbones.json` from the installed timm: `python -m finetune.model.listing`, when its version changes.
 
 Each architecture is built and run once on the meta device, where tensors have shapes and no values: multiply-adds are
 half the operations that `torch.utils.flop_counter` counts for convolutions and matrix products (attention included),

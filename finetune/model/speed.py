@@ -26,7 +26,7 @@ def measure(runtime: Runtime) -> Rates:
     JPEG files of 500 x 375 pixels to working images on all threads, in images a second.
     """
     facts = backbones.entry(_NETWORK)
-    network = backbone.build(_NETWORK).module.to(runtime.device, memory_format=torch.channels_last)
+    network = backbone.build(_NETWORK).module.to(runtime.device).to(memory_format=torch.channels_last)
     images = torch.rand(_BATCH, 3, facts.input_size, facts.input_size, device=runtime.device)
     images = images.contiguous(memory_format=torch.channels_last)
 
@@ -43,7 +43,7 @@ def measure(runtime: Runtime) -> Rates:
     macs = facts.macs * _BATCH / 1e9
     return Rates(
         forward_gmacs=macs * _per_second(forward),
-        training_gmacs=macs * _per_second(step),
+        training_gmacs=3 * macs * _per_second(step),  # forward, gradient of inputs, gradient of weights
         decode_images=_decoding(runtime.threads),
         measured=date.today().isoformat(),
         threads=runtime.threads,

@@ -71,7 +71,7 @@ def _item(data: object, path: KeyPath) -> tuple[list[object], object]:
         found = "a mapping" if isinstance(data, dict) else "a single value"
         raise _Misplaced(f"{parent} has no {what}: it is {found}")
     if isinstance(last, str):
-        raise _Misplaced(f"{parent} is a list; give the number of an item from 0, not {printable(last, limit=60)!r}")
+        raise _Misplaced(f"{parent} is a list; give the number of an item from 0, not '{printable(last, limit=60)}'")
     if last >= len(data):
         raise _Misplaced(f"{parent} has {len(data)} items, numbered from 0; there is no {last}")
     return data, data[last]

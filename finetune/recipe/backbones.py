@@ -14,10 +14,14 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
-from finetune.errors import RecipeError, listing, printable, suggestion
+from finetune.errors import RecipeError, printable, suggestion
 
 FILE = Path(__file__).with_name("backbones.json")
 NAME = re.compile(r"[a-z0-9_]+(\.[a-z0-9_]+)?")
+FAMILIES = (
+    "networks with stages at strides 4, 8, 16 and 32 can be cut: ResNet and its relatives, RegNet, DenseNet, ConvNeXt, "
+    "EfficientNet, MobileNet and others"
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -25,9 +29,9 @@ class TagFacts:
     """One set of pretrained weights of an architecture, and the input it was trained (and tested) with.
 
     Sizes are sides in pixels (the shorter side of the few that are not square); `crop_pct` is the share of the short
-    side that the centre crop keeps; mean and std are of channels in 0…1; `classes` is 0 for weights without a classifier;
-    `hub` is the repository on the hub, None where the weights lie elsewhere. `fixed`: the network takes images of no
-    other size.
+    side that the centre crop keeps; mean and std are of channels in 0…1; `classes` is 0 for weights without a
+    classifier; `hub` is the repository on the hub, None where the weights lie elsewhere. `fixed`: the network takes
+    images of no other size.
     """
 
     tag: str | None
@@ -128,7 +132,7 @@ def repository(name: str, tag: str | None = None) -> str:
         return found.hub
     elsewhere = tuple(other for other, one in facts.tags.items() if one.hub is not None)
     if elsewhere:
-        raise RecipeError(f"the weights {name}.{found.tag} are not on the hub; these are:{listing(elsewhere)}")
+        raise RecipeError(f"the weights {name}.{found.tag} are not on the hub; these are: {', '.join(elsewhere)}")
     raise RecipeError(
         f"backbone {name!r} has no weights on the hub; give them as kind: file, or start from kind: random"
     )
@@ -146,7 +150,8 @@ def _check_name(name: str) -> None:
             f"{shown!r} is the backbone {architecture!r} with a tag; "
             f"write name: {architecture} and weights: {{kind: hub, tag: {tag}}}"
         )
-    raise RecipeError(f"unknown backbone {shown!r}{suggestion(architecture, names())}")
+    near = suggestion(architecture, names()) or "; `finetune backbones` lists them"
+    raise RecipeError(f"unknown backbone {shown!r}{near}")
 
 
 def _unknown_tag(facts: BackboneFacts, tag: str) -> str:
@@ -154,7 +159,7 @@ def _unknown_tag(facts: BackboneFacts, tag: str) -> str:
     if not facts.tags:
         return f"unknown tag {shown!r}: backbone {facts.name!r} has no pretrained weights"
     near = suggestion(tag, facts.tags)
-    return f"unknown tag {shown!r} of backbone {facts.name!r}{near}; its tags:{listing(tuple(facts.tags))}"
+    return f"unknown tag {shown!r} of backbone {facts.name!r}{near}; its tags: {', '.join(facts.tags)}"
 
 
 def _tag_facts(tag: str | None, values: dict[str, Any]) -> TagFacts:

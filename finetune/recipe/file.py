@@ -9,13 +9,12 @@ from pathlib import Path
 import yaml
 from pydantic import ValidationError
 
-from finetune.errors import printable
 from finetune.recipe import grammar
 from finetune.recipe.assignment import assign
 from finetune.recipe.grammar import Document, Fault, Place
 from finetune.recipe.schema import Recipe
 from finetune.recipe.section import KeyPath, is_run_name
-from finetune.recipe.sentences import sentences, shown
+from finetune.recipe.sentences import quoted, sentences, shown
 
 _PLAIN_WORD = re.compile(r"(?:\.\.?/)*[A-Za-z/][\w./-]*", re.ASCII)
 _OLD_WORDS = {"y", "n", "yes", "no", "on", "off", "true", "false", "null"}  # booleans to other readers of YAML
@@ -95,9 +94,7 @@ def _name(source: str, found: Document, start: Place) -> str:
     stem = Path(source).stem
     if is_run_name(stem):
         return stem
-    found.faults.append(
-        Fault(start, f"{printable(stem, limit=60)!r} cannot name a run; add a line such as name: flowers")
-    )
+    found.faults.append(Fault(start, f"{quoted(stem)} cannot name a run; add a line such as name: flowers"))
     return "recipe"
 
 

@@ -6,6 +6,7 @@ keys, repeated keys and further documents are refused while events arrive, so th
 built. This module does not know what keys a recipe has.
 """
 
+import codecs
 import math
 import os
 import re
@@ -53,7 +54,8 @@ class Source:
         if self.lines is None or line > len(self.lines):
             return ""
         whole = self.lines[line - 1]
-        return printable((whole if column <= 150 else "…" + whole[column - 50 : column + 200]).strip(" \t\ufeff"))
+        far = column > 150
+        return ("… " if far else "") + printable((whole[column - 50 :] if far else whole).strip(" \t\ufeff"))
 
 
 @dataclass(frozen=True, order=True)
@@ -105,19 +107,16 @@ def read(path: Path) -> str:
     """The text of a recipe file: regular, UTF-8 and at most 256 KiB; anything else raises RecipeError."""
     shown = printable(str(path))
     try:
-        # a FIFO without a writer would block for ever
-        descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0))
+        with open(path, "rb", opener=_without_waiting) as file:
+            if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+                raise RecipeError(f"{shown}: is not a regular file; write the recipe into one")
+            data = file.read(MOST_BYTES + 1)
     except FileNotFoundError:
         raise RecipeError(f"{shown}: there is no such file") from None
+    except IsADirectoryError:
+        raise RecipeError(f"{shown}: is a folder, not a recipe file") from None
     except (OSError, ValueError) as error:
-        raise RecipeError(f"{shown}: cannot be opened: {printable(_reason(error))}") from None
-    with open(descriptor, "rb") as file:
-        mode = os.fstat(descriptor).st_mode
-        if stat.S_ISDIR(mode):
-            raise RecipeError(f"{shown}: is a folder, not a recipe file")
-        if not stat.S_ISREG(mode):
-            raise RecipeError(f"{shown}: is not a regular file; write the recipe into one")
-        data = file.read(MOST_BYTES + 1)
+        raise RecipeError(f"{shown}: cannot be read: {_reason(error)}") from None
     if len(data) > MOST_BYTES:
         raise RecipeError(f"{shown}: is larger than {MOST_BYTES // 1024} KiB, which no recipe is")
     return _decoded(data, shown)
@@ -227,7 +226,7 @@ class _Reader:
             if key in items:
                 first = self._result.places[inner].line
                 self._result.faults.append(
-                    Fault(place, f"key {printable(key, limit=60)!r} is given twice, first in line {first}")
+                    Fault(place, f"key '{printable(key, limit=60)}' is given twice, first in line {first}")
                 )
                 self._value((*path, "?"), depth + 1)
                 continue
@@ -293,7 +292,8 @@ class _Reader:
         raise refusal([*self._result.faults, Fault(self._place(event), message)])
 
     def _place(self, event: yaml.Event) -> Place:
-        return Place(event.start_mark.line + 1, event.start_mark.column + 1, self._origin)
+        mark: Any = event.start_mark  # every event of a text has one
+        return Place(mark.line + 1, mark.column + 1, self._origin)
 
     def _next(self) -> yaml.Event:
         event = self._peek()
@@ -315,31 +315,47 @@ class _Reader:
         ) from None
 
 
+_HINTS = (
+    (re.escape(_TOO_DEEP), _TOO_DEEP),
+    (r".*'\\t'.*", "a tab cannot indent YAML; use spaces"),
+    (r"mapping values are not allowed.*", "a second ': ' in one value; put the value in quotes"),
+    (r"found undefined tag handle.*", "tags are not allowed; a recipe holds plain values only"),
+    (r"expected ',' or '(.)', but got.*", r"a ',' or '\1' is missing before this"),
+    (
+        r"expected <block end>.*",
+        "this does not fit what is above it: look at the indentation, and for a missing quote or bracket",
+    ),
+    (r"could not find expected ':'", "a ':' is missing before this"),
+    (r"found unexpected end of stream", "the text ends inside quotes"),
+    (r"expected the node content, but found.*", "a value is missing before this"),
+)
+
+
 def _sentence(error: yaml.MarkedYAMLError) -> str:
-    problem = error.problem or "this cannot be read as YAML"
-    if problem == _TOO_DEEP:
-        return problem
-    if "'\\t'" in problem:
-        return "a tab cannot indent YAML; use spaces"
-    if "mapping values are not allowed" in problem:
-        return "a second ': ' in one value; put the value in quotes"
-    if "found undefined tag handle" in problem:
-        return "tags are not allowed; a recipe holds plain values only"
-    return printable(f"not YAML: {problem[:1].lower()}{problem[1:]}" + (f" ({error.context})" if error.context else ""))
+    problem = error.problem or "this cannot be read"
+    for pattern, hint in _HINTS:
+        found = re.fullmatch(pattern, problem)
+        if found:
+            return found.expand(hint)
+    return f"not YAML: {printable(problem[:1].lower() + problem[1:])}"
 
 
 def _decoded(data: bytes, shown: str) -> str:
     if data.startswith((b"\xff\xfe", b"\xfe\xff")):
         raise RecipeError(f"{shown}:1:1: the file is UTF-16 or UTF-32; save it as UTF-8")
+    data = data.removeprefix(codecs.BOM_UTF8)
     try:
-        return data.decode("utf-8-sig")
+        return data.decode("utf-8")
     except UnicodeDecodeError as error:
-        before = data[: error.start].decode("utf-8-sig", "replace")
-        lines = _BREAK.split(before)
-        place = Place(len(lines), len(lines[-1]) + 1, source(data.decode("utf-8-sig", "surrogateescape"), shown))
+        lines = _BREAK.split(data[: error.start].decode("utf-8"))
+        place = Place(len(lines), len(lines[-1]) + 1, source(data.decode("utf-8", "surrogateescape"), shown))
         raise refusal(
             [Fault(place, f"the byte 0x{data[error.start]:02x} is not UTF-8; save the file as UTF-8")]
         ) from None
+
+
+def _without_waiting(path: str, flags: int) -> int:
+    return os.open(path, flags | getattr(os, "O_NONBLOCK", 0))  # a FIFO without a writer would block for ever
 
 
 def _reason(error: OSError | ValueError) -> str:

@@ -294,13 +294,15 @@ class Recipe(Section):
         if facts.fixed and size not in (None, facts.input_size):
             yield ("images", "size"), f"backbone {self.backbone.name!r} takes images of {facts.input_size} pixels only"
         if self.images.contract == "test":
-            resized = size is None and facts.test_input_size not in (None, facts.input_size)
-            recropped = crop and facts.test_crop_pct not in (None, facts.crop_pct)
-            if not resized and not recropped:
+            other_size = facts.test_input_size not in (None, facts.input_size)
+            other_crop = facts.test_crop_pct not in (None, facts.crop_pct)
+            if not other_size and not other_crop:
                 yield (
                     ("images", "contract"),
                     "contract 'test' has no effect: these weights were tested as they were trained",
                 )
+            elif not (other_size and size is None) and not (other_crop and crop):
+                yield ("images", "contract"), "contract 'test' has no effect beside the size and fit that are given"
 
 
 _NOTHING_PRETRAINED = (

@@ -50,7 +50,7 @@ def is_run_name(text: str) -> bool:
 def _run_name(text: str) -> str:
     if not is_run_name(text):
         raise ValueError(
-            "a name has at most 100 letters, digits, '_', '-' and '.', and begins with neither '-' nor '.'"
+            "a name is made of letters, digits, '_', '-' and '.', at most 100, without '-' or '.' before or '.' after"
         )
     return text
 

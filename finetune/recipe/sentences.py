@@ -61,12 +61,17 @@ def sentences(error: ValidationError, model: type[Section]) -> Iterator[Conflict
     yield from told
 
 
+def quoted(text: str) -> str:
+    """A word from outside in quotes, safe to print."""
+    return f"'{printable(text, limit=60)}'"
+
+
 def shown(value: object) -> str:
     """A value as a message quotes it."""
     if isinstance(value, bool):
         return str(value).lower()
     if isinstance(value, str):
-        return repr(printable(value, limit=60))
+        return quoted(value)
     if isinstance(value, Mapping):
         return "a mapping"
     return "a list" if isinstance(value, Sequence) else repr(value)
@@ -126,13 +131,15 @@ def _missing(spot: _Spot, given: object) -> Conflict:
 
 def _without_kind(spot: _Spot, given: Mapping[str, object]) -> Conflict:
     kinds = [_kind(one) for one in spot.inside]
-    if "kind" in given:
-        value = given["kind"]
-        near = suggestion(value, kinds) if isinstance(value, str) else ""
-        return (*spot.path, "kind"), f"unknown kind {shown(value)} of {spot.called}; choose {_either(kinds)}{near}"
+    value = given.get("kind")
+    if isinstance(value, str):
+        near = suggestion(value, kinds)
+        return (*spot.path, "kind"), f"unknown kind {quoted(value)} of {spot.called}; choose {_either(kinds)}{near}"
+    if value is not None:
+        return (*spot.path, "kind"), f"kind must be {_either(kinds)}, not {shown(value)}"
     for key in given:
         if suggestion(key, ["kind"]):
-            return (*spot.path, key), f"unknown key {printable(key, limit=60)!r}; did you mean 'kind'?"
+            return (*spot.path, key), f"unknown key {quoted(key)}; did you mean 'kind'?"
     return spot.path, f"{spot.called} needs 'kind': {_either(kinds)}"
 
 
@@ -151,30 +158,39 @@ def _not_a_section(spot: _Spot, given: object) -> str:
 
 
 def _unknown(spot: _Spot, model: type[Section]) -> tuple[str, str]:
-    """The sentence about an unknown key, and the key that was probably meant."""
+    """The sentence about an unknown key, and the key beside it that was probably meant."""
     key, known = str(spot.path[-1]), list(spot.holder.model_fields)
-    start = f"unknown key {printable(key, limit=60)!r}"
+    start = f"unknown key {quoted(key)}"
     own = ".".join(str(part) for part in spot.path[:-1] if isinstance(part, str))
-    homes = dict.fromkeys(_homes(key, model))
-    kinds = [kind for home, kind in homes if home == own and kind]
+    keys = tuple(_keys(model))
+    kinds = list(dict.fromkeys(kind for name, home, kind in keys if name == key and home == own and kind))
     if kinds:
         return f"{start} of kind {_kind(spot.holder)!r}; kind {_either(kinds)} has it", ""
     near = suggestion(key, known)
     if near:
         return start + near, near.split("'")[1]
-    places = list(dict.fromkeys(home or "the top of the recipe" for home, _ in homes))
-    if len(places) in (1, 2):
-        return f"{start}; it belongs to {_either(places)}", ""
+    homes = _homes(key, keys)
+    if homes:
+        return f"{start}; it belongs to {homes}", ""
+    near = suggestion(key, [name for name, _, _ in keys])
+    homes = _homes(near.split("'")[1], keys) if near else ""
+    if homes:
+        return f"{start}{near.rstrip('?')}, which belongs to {homes}?", ""
     return f"{start}; {_called(spot.path[:-1])} has {', '.join(known)}", ""
 
 
-def _homes(key: str, section: type[Section], path: str = "") -> Iterator[tuple[str, str]]:
-    """Where in a recipe a key belongs: the section's dotted path, and its kind or ''."""
+def _homes(key: str, keys: Iterable[tuple[str, str, str]]) -> str:
+    """The sections that a key belongs to, in words; nothing where they are too many to help."""
+    homes = list(dict.fromkeys(home or "the top of the recipe" for name, home, _ in keys if name == key))
+    return _either(homes) if len(homes) in (1, 2) else ""
+
+
+def _keys(section: type[Section], path: str = "") -> Iterator[tuple[str, str, str]]:
+    """Every key of a recipe: its name, its section's dotted path, the kind of that section or nothing."""
     for name, field in section.model_fields.items():
-        if name == key:
-            yield path, _kind(section)
+        yield name, path, _kind(section)
         for inner in _sections(field.annotation):
-            yield from _homes(key, inner, f"{path}.{name}".lstrip("."))
+            yield from _keys(inner, f"{path}.{name}".lstrip("."))
 
 
 def _spot(location: Iterable[Any], model: type[Section]) -> _Spot:

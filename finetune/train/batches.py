@@ -43,7 +43,14 @@ def sizes(images: int, batch_size: int) -> list[int]:
 
 
 def training_batches(
-    catalog: Catalog, views: TrainingViews, *, preprocessing: Preprocessing, epoch: int, seed: int, batch_size: int, runtime: Runtime
+    catalog: Catalog,
+    views: TrainingViews,
+    *,
+    preprocessing: Preprocessing,
+    epoch: int,
+    seed: int,
+    batch_size: int,
+    runtime: Runtime,
 ) -> Iterator[Batch]:
     """The batches of one epoch. Raises DataError naming a file that has gone or changed into something unreadable."""
     labels = catalog.labels

@@ -157,7 +157,9 @@ def _out_of_patience(training: Training, number: int) -> bool:
     return patience is not None and len(own) >= patience and not any(epoch.best for epoch in own[-patience:])
 
 
-def _epoch(training: Training, phase: Phase, *, number: int, within: int, check: Check | None) -> Iterator[Step | Epoch]:
+def _epoch(
+    training: Training, phase: Phase, *, number: int, within: int, check: Check | None
+) -> Iterator[Step | Epoch]:
     setting, epoch = training.setting, len(training.history) + 1
     seed(setting.seed, "epoch", epoch)
     set_training(training.classifier, phase.train, batch_norm=phase.batch_norm)
@@ -168,7 +170,9 @@ def _epoch(training: Training, phase: Phase, *, number: int, within: int, check:
         share = optimizers.rate_share(
             within * steps + step - 1, steps=phase.epochs * steps, warmup=setting.train.warmup
         )
-        value, right = _step(training, batch, share=share, weights=weights, where=f"epoch {epoch}, step {step} of {steps}")
+        value, right = _step(
+            training, batch, share=share, weights=weights, where=f"epoch {epoch}, step {step} of {steps}"
+        )
         total += value * len(batch.keys)
         correct += right
         seen += len(batch.keys)
@@ -204,9 +208,7 @@ def _batches(setting: Setting, epoch: int) -> Iterator[Batch]:
     )
 
 
-def _step(
-    training: Training, batch: Batch, *, share: float, weights: Tensor | None, where: str
-) -> tuple[float, int]:
+def _step(training: Training, batch: Batch, *, share: float, weights: Tensor | None, where: str) -> tuple[float, int]:
     """One optimizer step: the mean loss of the batch before it, and how many images were right."""
     optimizer, train = training.optimizer, training.setting.train
     assert optimizer is not None

@@ -1,0 +1,366 @@
+"""The commands as a user meets them: what they print, where, and with which exit code."""
+
+import csv
+import json
+import signal
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from finetune import __version__, job
+from finetune.cli import app, main
+from finetune.errors import FinetuneError
+from tests.conftest import draw, draw_classes
+
+Write = Callable[..., Path]
+Call = Callable[..., tuple[int, str, str]]
+ROOT = Path(__file__).parents[2]
+
+
+@pytest.fixture
+def call(capsys: pytest.CaptureFixture[str]) -> Call:
+    """Calls the command line: (exit code, standard output, standard error)."""
+
+    def run(*arguments: object) -> tuple[int, str, str]:
+        capsys.readouterr()
+        hook = sys.excepthook
+        try:
+            main([str(argument) for argument in arguments])
+            code = 0
+        except SystemExit as end:
+            code = int(end.code or 0)
+        finally:
+            sys.excepthook = hook
+        out, err = capsys.readouterr()
+        return code, out, err
+
+    return run
+
+
+@pytest.fixture(scope="module")
+def bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A finished run on red, green and blue images."""
+    root = tmp_path_factory.mktemp("bundle")
+    draw_classes(root / "photos", {"blue": 10, "green": 10, "red": 10})
+    recipe = root / "toy.yaml"
+    recipe.write_text(
+        "data: {kind: folder, root: photos}\nbackbone: {name: test_resnet, weights: {kind: random}}\n"
+        "schedule: {kind: full, epochs: 2}\nimages: {size: 32}\ntrain: {batch_size: 8}\n"
+    )
+    return job.run(recipe, output=root / "run").folder
+
+
+def test_help_lists_every_command_with_a_summary(call: Call) -> None:
+    code, out, _ = call("--help")
+    assert code == 0
+    for name in app._COMMANDS:
+        assert name in out
+        code, own, _ = call(name, "--help")
+        assert code == 0, own
+        assert max(map(len, own.splitlines())) <= 80
+    assert max(map(len, out.splitlines())) <= 80
+
+
+def test_version_is_that_of_the_package(call: Call) -> None:
+    assert call("--version") == (0, f"finetune {__version__}\n", "")
+
+
+def test_a_misspelt_command_is_met_with_the_near_one(call: Call) -> None:
+    code, out, err = call("predcit")
+    assert (code, out) == (2, "")
+    assert err == "finetune: error[usage]: there is no command 'predcit'; did you mean 'predict'?\n"
+    assert "the commands are init, check" in call("xyz")[2]
+
+
+def test_a_wrong_option_is_a_matter_of_usage(call: Call) -> None:
+    code, _, err = call("predict", "--tpo", "3", "x", "y")
+    assert code == 2
+    assert "finetune: error[usage]: no such option" in err
+    assert "finetune predict --help" in err
+
+
+@pytest.mark.parametrize("command", ["init", "check", "plan", "run", "resume", "report"])
+def test_a_path_that_is_not_there_is_named_with_the_near_one(command: str, call: Call, photos: Path) -> None:
+    code, out, err = call(command, photos.parent / "fotos")
+    assert (code, out) == (2, "")
+    assert "error[usage]: there is no" in err
+    assert "did you mean 'photos'?" in err
+
+
+def test_a_path_with_no_near_one_names_the_folder_that_is_there(call: Call, tmp_path: Path) -> None:
+    assert f"{str(tmp_path)[-20:]} is there" in call("check", tmp_path / "a" / "b")[2]
+
+
+def test_init_writes_a_recipe_that_runs_as_it_is(
+    call: Call, photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    code, out, err = call("init", "photos")
+    assert code == 0
+    assert Path("photos.yaml").read_text() == out
+    assert "24 images of 3 classes" in out
+    assert "finetune plan photos.yaml" in err
+    code, out, err = call("init", "photos")
+    assert code == 7
+    assert "'photos.yaml' exists and is not overwritten" in err
+    code, out, err = call(
+        "run",
+        "photos.yaml",
+        "--set",
+        "backbone={name: test_resnet, weights: {kind: random}}",
+        "--set",
+        "schedule.epochs=1",
+    )
+    assert code == 0, err
+    assert "test accuracy" in out
+    assert Path("runs/photos/1/report.html").exists()
+
+
+def test_init_names_the_split_folders_it_finds(call: Call, tmp_path: Path) -> None:
+    for part, count in (("train", 4), ("val", 2), ("test", 2)):
+        draw_classes(tmp_path / "set" / part, {"a": count, "b": count})
+    out = call("init", tmp_path / "set", "--output", tmp_path / "one.yaml")[1]
+    assert "split: {kind: given, test: test, validation: val}" in out
+    code, out, _ = call("check", tmp_path / "one.yaml")
+    assert code == 0
+    assert out.splitlines()[-1].split() == ["all", "classes", "8", "4", "4"]
+
+
+def test_check_counts_names_and_exits_with_three_for_data_that_will_not_do(call: Call, photos: Path) -> None:
+    (photos / "red" / "notes.txt").write_text("x")
+    code, out, _ = call("check", photos)
+    assert code == 0
+    assert "red/notes.txt" in out
+    code, out, _ = call("check", photos, "--json")
+    facts = json.loads(out)
+    assert sum(part["images"] for part in facts["split"].values()) == 24
+    (photos / "empty").mkdir()
+    code, out, err = call("check", photos, "--json")
+    assert code == 3
+    assert json.loads(out)["error"]["exit_code"] == 3
+    assert "error[data]" in err
+
+
+def test_a_long_list_of_files_left_out_is_cut_and_counted(call: Call, photos: Path) -> None:
+    for number in range(25):
+        (photos / "red" / f"{number}.txt").write_text("x")
+    out = call("check", photos)[1]
+    assert "left out: 25" in out
+    assert "… and 5 more; --json lists all" in out
+
+
+def test_plan_prints_phases_and_writes_them(call: Call, photos: Path, tmp_path: Path, write_recipe: Write) -> None:
+    recipe = write_recipe(photos, schedule="gradual")
+    code, out, _ = call("plan", recipe, "--output", tmp_path / "plan.json")
+    assert code == 0
+    assert max(map(len, out.splitlines())) <= 80
+    assert "stage4" in out
+    planned = json.loads((tmp_path / "plan.json").read_text())
+    assert json.loads(call("plan", recipe, "--json")[1]) == planned
+    planned["phases"] = planned["phases"][:1]
+    (tmp_path / "plan.json").write_text(json.dumps(planned))
+    code, out, err = call("run", recipe, "--plan", tmp_path / "plan.json", "--output", tmp_path / "b", "--json")
+    assert code == 0, err
+    assert json.loads(out)["metrics"]["images"] == {"train": 12, "validation": 6, "test": 6, "left_out": 0}
+    assert len((tmp_path / "b" / "history.jsonl").read_text().splitlines()) == 1
+
+
+def test_run_refuses_a_folder_that_is_not_empty(call: Call, photos: Path, write_recipe: Write) -> None:
+    code, _, err = call("run", write_recipe(photos), "--output", photos)
+    assert code == 7
+    assert "error[output]" in err
+
+
+def test_faults_of_a_recipe_come_with_their_lines(call: Call, tmp_path: Path) -> None:
+    recipe = tmp_path / "bad.yaml"
+    recipe.write_text("data: {kind: folder, rot: x}\nbackbone: {name: resnet5}\n")
+    code, out, err = call("run", recipe)
+    assert (code, out) == (2, "")
+    assert "bad.yaml:1:22" in err
+    assert "bad.yaml:2:12" in err
+    assert "Traceback" not in err
+
+
+def test_predict_keeps_the_order_and_gives_reasons(call: Call, bundle: Path, tmp_path: Path) -> None:
+    draw(tmp_path / "=new.png", hue=(220, 60, 40), seed=1)
+    (tmp_path / "broken.png").write_bytes(b"no image")
+    paths = [
+        tmp_path / "broken.png",
+        tmp_path / "=new.png",
+        tmp_path / "missing.png",
+        bundle.parent / "photos" / "blue",
+    ]
+    output = tmp_path / "answers.csv"
+    code, out, err = call("predict", bundle, *paths, "--output", output, "--top", 2)
+    assert (code, out) == (0, "")
+    assert "2 of 13 images could not be read" in err
+    rows = list(csv.DictReader(output.open()))
+    assert [Path(row["path"]).name for row in rows[:3]] == ["broken.png", "=new.png", "missing.png"]
+    assert rows[0]["error"]
+    assert rows[0]["class_1"] == ""
+    assert 0 <= float(rows[1]["probability_2"]) <= float(rows[1]["probability_1"]) <= 1
+    code, out, _ = call("predict", bundle, *paths[:2], "--json")
+    images = json.loads(out)["images"]
+    assert images[0]["error"]
+    assert images[1]["answers"][0]["class"] == rows[1]["class_1"]
+    lines = tmp_path / "answers.jsonl"
+    assert call("predict", bundle, paths[1], "--output", lines)[0] == 0
+    assert json.loads(lines.read_text())["answers"] == images[1]["answers"]
+    code, out, _ = call("predict", bundle, paths[1])
+    assert out.startswith(f"{paths[1]}: {rows[1]['class_1']} 0.")
+
+
+def test_cells_that_a_spreadsheet_would_run_are_made_harmless(
+    call: Call, bundle: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    draw(Path("=cmd.png"), hue=(1, 2, 3), seed=1)
+    call("predict", bundle, "=cmd.png", "--output", "out.csv")
+    assert Path("out.csv").read_text().splitlines()[1].startswith("'=cmd.png,")
+
+
+def test_predict_refuses_what_it_cannot_do(call: Call, bundle: Path, tmp_path: Path) -> None:
+    (tmp_path / "broken.png").write_bytes(b"no image")
+    code, _, err = call("predict", bundle, tmp_path / "broken.png")
+    assert code == 3
+    assert "none of the images could be read" in err
+    code, _, err = call("predict", bundle, tmp_path / "broken.png", "--output", "x.txt")
+    assert code == 2
+    assert "neither .csv nor .jsonl" in err
+    code, _, err = call("evaluate", bundle, bundle.parent / "photos", "--output", "x.txt")
+    assert code == 2
+    (tmp_path / "nothing").mkdir()
+    code, _, err = call("predict", bundle, tmp_path / "nothing")
+    assert code == 3
+
+
+def test_evaluate_scores_a_labelled_folder(call: Call, bundle: Path, tmp_path: Path) -> None:
+    root = draw_classes(tmp_path / "more", {"blue": 3, "green": 3})
+    code, out, _ = call("evaluate", bundle, root)
+    assert code == 0
+    assert "accuracy" in out
+    assert max(map(len, out.splitlines())) <= 80
+    code, out, _ = call("evaluate", bundle, root, "--json", "--output", tmp_path / "rows.csv")
+    scored = json.loads(out)
+    assert scored["images"] == 6
+    rows = list(csv.DictReader((tmp_path / "rows.csv").open()))
+    right = np.mean([row["class"] == row["label"] for row in rows])
+    assert scored["scores"]["accuracy"]["value"] == pytest.approx(right)
+
+
+def test_evaluate_refuses_unknown_classes_and_split_folders(call: Call, bundle: Path, tmp_path: Path) -> None:
+    root = draw_classes(tmp_path / "more", {"blu": 3, "green": 3})
+    code, _, err = call("evaluate", bundle, root)
+    assert code == 3
+    assert "'blu'; did you mean 'blue'?" in err
+    draw_classes(tmp_path / "set" / "train", {"blue": 2, "green": 2})
+    draw_classes(tmp_path / "set" / "val", {"blue": 2, "green": 2})
+    code, _, err = call("evaluate", bundle, tmp_path / "set")
+    assert code == 2
+    assert "train, val" in err
+
+
+def test_report_draws_again_here_or_elsewhere(call: Call, bundle: Path, tmp_path: Path) -> None:
+    before = (bundle / "report.html").read_bytes()
+    assert call("report", bundle)[0] == 0
+    assert (bundle / "report.html").read_bytes() == before
+    code, out, _ = call("report", bundle, "--output", tmp_path / "r.html")
+    assert (code, out) == (0, f"report: {tmp_path / 'r.html'}\n")
+    assert (tmp_path / "r.html").read_bytes() == before
+
+
+def test_backbones_are_listed_by_pattern(call: Call) -> None:
+    code, out, _ = call("backbones", "resnet18")
+    assert code == 0
+    assert "11.2M" in out
+    assert "tv_in1k" in json.loads(call("backbones", "resnet1?", "--json")[1])["backbones"][0]["tags"]
+    code, _, err = call("backbones", "resnest500")
+    assert code == 2
+    assert "no backbone fits" in err
+
+
+def test_schema_is_json(call: Call) -> None:
+    assert json.loads(call("schema")[1])["title"] == "finetune recipe"
+
+
+def test_doctor_measures_and_plan_then_knows_the_time(call: Call, photos: Path, write_recipe: Write) -> None:
+    recipe = write_recipe(photos)
+    code, out, err = call("doctor", "--json")
+    assert code == 0, err
+    facts = json.loads(out)
+    assert {"versions", "device", "hub", "measured"} <= facts.keys()
+    assert "measured on this machine" in " ".join(call("plan", recipe)[1].split())
+    assert "versions:" in call("doctor")[1]
+
+
+def test_resume_of_a_complete_bundle_says_so(call: Call, bundle: Path) -> None:
+    code, out, err = call("resume", bundle)
+    assert code == 0
+    assert "nothing to resume" in err
+    assert "accuracy" in out
+
+
+def test_debug_shows_the_traceback(photos: Path) -> None:
+    with pytest.raises(FinetuneError):
+        main(["check", str(photos / "nowhere"), "--debug"])
+
+
+def test_a_bug_of_ours_is_one_line_and_a_file(capsys: pytest.CaptureFixture[str]) -> None:
+    app._report_bug(ValueError, ValueError("odd\n"), None)
+    err = capsys.readouterr().err
+    assert err.startswith("finetune: error[bug]: ValueError: odd\\x0a; this is a fault of finetune")
+    assert "ValueError" in Path(err.rsplit(" ", 1)[1].strip()).read_text()
+    Path(err.rsplit(" ", 1)[1].strip()).unlink()
+
+
+@pytest.mark.parametrize(
+    ("error", "code", "text"),
+    [
+        (PermissionError(13, "Permission denied", "x.yaml"), 6, "error[resources]: permission denied: x.yaml"),
+        (MemoryError(), 6, "error[resources]: not enough memory"),
+        (KeyboardInterrupt(), 130, "error[stopped]: stopped by SIGINT"),
+    ],
+)
+def test_what_the_system_refuses_has_its_own_codes(
+    error: BaseException, code: int, text: str, call: Call, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*arguments: object, **named: object) -> None:
+        raise error
+
+    monkeypatch.setattr(app.app, "main", fail)
+    given, _, err = call("schema")
+    assert given == code
+    assert text in err
+
+
+def test_a_reader_that_goes_away_is_no_error() -> None:
+    command = f"{sys.executable} -m finetune backbones '' | head -n 1"
+    done = subprocess.run(
+        ["bash", "-o", "pipefail", "-c", command], capture_output=True, text=True, cwd=ROOT, check=False
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_a_signal_stops_after_the_step_and_says_how_to_resume(
+    number: int, code: int, photos: Path, tmp_path: Path, write_recipe: Write
+) -> None:
+    recipe = write_recipe(photos, schedule="{kind: full, epochs: 5000}")
+    arguments = [sys.executable, "-m", "finetune", "run", str(recipe), "--output", str(tmp_path / "run")]
+    process = subprocess.Popen(arguments, stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True, cwd=ROOT)
+    assert process.stderr is not None
+    for line in process.stderr:
+        if line.startswith("epoch    2/5000"):
+            break
+    process.send_signal(number)
+    rest = process.stderr.read()
+    assert process.wait(timeout=60) == code
+    error = rest[rest.index("finetune: error[stopped]") :]
+    assert "epochs are complete and kept; go on with\n    finetune resume" in error
+    assert "Traceback" not in rest
+    process.stdout.close()
+    process.stderr.close()

@@ -1,0 +1,72 @@
+"""Small things that tests of several rooms draw on: folders of drawn images, recipes over them, an untrained small network."""
+
+import os
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+os.environ["HF_HUB_OFFLINE"] = "1"  # no test may wait for a network
+os.environ["NO_ALBUMENTATIONS_UPDATE"] = "1"
+
+HUES = ((220, 60, 40), (40, 160, 60), (50, 80, 220), (200, 180, 40))
+
+
+def draw(path: Path, *, hue: tuple[int, int, int], seed: int, size: tuple[int, int] = (48, 40)) -> None:
+    """One image: a hue with noise, so that classes can be told apart and no two files are the same."""
+    noise = np.random.default_rng(seed).normal(0, 40, (size[1], size[0], 3))
+    pixels = np.clip(np.array(hue) + noise, 0, 255).astype(np.uint8)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    Image.fromarray(pixels).save(path)
+
+
+def draw_classes(root: Path, counts: Mapping[str, int], *, suffix: str = ".png") -> Path:
+    """Class folders below `root` with so many images each."""
+    for place, (name, count) in enumerate(counts.items()):
+        for number in range(count):
+            draw(root / name / f"{number:03d}{suffix}", hue=HUES[place % len(HUES)], seed=1000 * place + number)
+    return root
+
+
+@pytest.fixture
+def photos(tmp_path: Path) -> Path:
+    """Three classes of eight images."""
+    return draw_classes(tmp_path / "photos", {"blue": 8, "green": 8, "red": 8})
+
+
+@pytest.fixture(autouse=True)
+def _own_cache(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("FINETUNE_CACHE", str(tmp_path_factory.getbasetemp() / "cache"))
+
+
+SCHEDULES = {
+    "head": "{kind: head, epochs: 2, lr: 1.0e-2}",
+    "full": "{kind: full, epochs: 2, lr: 1.0e-3, lr_decay: 0.7}",
+    "gradual": "{kind: gradual, epochs: 1, lr: 1.0e-3, lr_decay: 0.5}",
+    "stages": "{kind: stages, train: [stage4, head], epochs: 2, lr: 1.0e-3}",
+    "phases": "{kind: phases, phases: [{train: [head], epochs: 1, lr: 1.0e-2}, {train: [stage3, head], epochs: 2, lr: 1.0e-3}]}",
+}
+
+
+@pytest.fixture
+def write_recipe(tmp_path: Path) -> Callable[..., Path]:
+    """A function that writes a recipe over `photos` with an untrained `test_resnet`, fast on any machine."""
+
+    def write(
+        root: Path, *, schedule: str = "full", backbone: str = "test_resnet", more: str = "", name: str = "toy"
+    ) -> Path:
+        path = tmp_path / f"{name}.yaml"
+        path.write_text(
+            f"name: {name}\n"
+            f"data: {{kind: folder, root: {root}}}\n"
+            "split: {kind: stratified, validation: 0.25, test: 0.25}\n"
+            f"backbone: {{name: {backbone}, weights: {{kind: random}}}}\n"
+            f"schedule: {SCHEDULES.get(schedule, schedule)}\n"
+            "images: {size: 32, augment: {kind: standard, flip: true}}\n"
+            f"train: {{batch_size: 4{more}}}\n"
+        )
+        return path
+
+    return write

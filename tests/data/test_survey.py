@@ -1,0 +1,59 @@
+import csv
+import io
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from finetune.data.survey import Survey, find, survey
+from finetune.errors import DataError
+from finetune.recipe import file
+
+
+@pytest.fixture
+def surveyed(photos: Path, write_recipe: Callable[..., Path]) -> Survey:
+    (photos / "blue" / "notes.txt").write_text("x")
+    recipe = file.load(write_recipe(photos))
+    return survey(recipe, find(recipe))
+
+
+def test_every_image_is_in_one_part_and_the_rest_is_named(surveyed: Survey) -> None:
+    assert surveyed.counts() == {"train": 12, "validation": 6, "test": 6, "left_out": 1}
+    assert surveyed.classes == ("blue", "green", "red")
+    assert surveyed.left_out[0].key == "blue/notes.txt"
+
+
+def test_the_table_has_a_row_for_everything_in_the_order_of_keys(surveyed: Survey) -> None:
+    rows = list(csv.DictReader(io.StringIO(surveyed.to_csv())))
+    assert len(rows) == 25
+    images, rest = rows[:24], rows[24:]
+    assert [row["key"] for row in images] == sorted(row["key"] for row in images)
+    assert all(len(row["sha256"]) == 64 and row["label"] == row["key"].split("/")[0] for row in images)
+    assert rest == [
+        {"key": "blue/notes.txt", "sha256": "", "label": "", "group": "", "split": "left out", "note": rest[0]["note"]}
+    ]
+    assert rest[0]["note"]
+
+
+def test_the_facts_are_those_a_plan_asks_for(photos: Path, write_recipe: Callable[..., Path]) -> None:
+    recipe = file.load(write_recipe(photos))
+    facts = survey(recipe, find(recipe)).facts(recipe)
+    assert (facts.train, facts.validation, facts.test) == (12, 6, 6)
+    assert (facts.classes, facts.smallest_class, facts.batch_size) == (3, 4, 4)
+    assert not facts.pretrained
+
+
+def test_an_unreadable_image_is_fatal_when_the_recipe_says_so(photos: Path, write_recipe: Callable[..., Path]) -> None:
+    (photos / "red" / "000.png").write_bytes(b"")
+    recipe = file.load(write_recipe(photos), overrides=["data.on_bad_image=error"])
+    with pytest.raises(DataError, match="red/000.png"):
+        survey(recipe, find(recipe))
+
+
+def test_notes_count_what_was_done_to_images(photos: Path, write_recipe: Callable[..., Path]) -> None:
+    from PIL import Image
+
+    Image.new("RGBA", (40, 40), (255, 0, 0, 10)).save(photos / "red" / "clear.png")
+    recipe = file.load(write_recipe(photos))
+    notes = survey(recipe, find(recipe)).notes
+    assert any(note.startswith("1 image: ") and "alpha" in note for note in notes)

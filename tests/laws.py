@@ -1,0 +1,93 @@
+"""What several laws need: a training of a few images, and two bundles compared."""
+
+import json
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from finetune import job
+from finetune.data.survey import find, survey
+from finetune.model import backbone
+from finetune.recipe import file
+from finetune.recipe.plan import Plan
+from finetune.runtime import start
+from finetune.train.loop import Epoch, Step, Training, fit
+
+CLOCK = ("timings.jsonl", "report.html")  # a clock wrote them, or is shown in them
+
+
+def training(recipe_file: Path, plan: Plan, *, precision: Any = "float32") -> Training:
+    """A training that stands at its beginning, with an untrained network."""
+    recipe = file.load(recipe_file)
+    surveyed = survey(recipe, find(recipe))
+    network = backbone.build(recipe.backbone.name, size=recipe.images.size)
+    setting = job._setting(recipe, surveyed, plan, start(precision), network.contract)
+    return Training(job._classifier(recipe, network, setting), setting)
+
+
+def tensors(run: Training) -> dict[str, Tensor]:
+    """A copy of every tensor of the classifier, by name."""
+    return {name: tensor.detach().clone() for name, tensor in run.classifier.state_dict().items()}
+
+
+def epochs(run: Training) -> Iterator[Epoch]:
+    """Only the epochs of `fit`."""
+    return (event for event in fit(run) if isinstance(event, Epoch))
+
+
+class CutAfter(job.Silent):
+    """Ends a run from within, as a crash would, after so many steps."""
+
+    def __init__(self, steps: int) -> None:
+        self.left = steps
+
+    def event(self, event: Step | Epoch, *, epochs: int) -> None:
+        if isinstance(event, Step):
+            self.left -= 1
+            if self.left == 0:
+                raise Crash
+
+
+class Crash(BaseException):
+    """Nothing in the package catches it."""
+
+
+def contents(folder: Path) -> dict[str, Any]:
+    """Every file of a bundle by name: bytes, and of bundle.json what does not depend on when and how the run was called."""
+    files: dict[str, Any] = {
+        path.relative_to(folder).as_posix(): path.read_bytes()
+        for path in sorted(folder.rglob("*"))
+        if path.is_file() and path.name not in CLOCK
+    }
+    facts = json.loads(files["bundle.json"])
+    facts.pop("command")
+    return {**files, "bundle.json": facts}
+
+
+def assert_same(one: Path, other: Path) -> None:
+    """Two bundles with the same files, byte for byte."""
+    first, second = contents(one), contents(other)
+    assert first.keys() == second.keys()
+    assert [name for name in first if first[name] != second[name]] == []
+
+
+def differing(before: dict[str, Tensor], after: dict[str, Tensor]) -> set[str]:
+    """The names of tensors that are not bit for bit what they were."""
+    return {name for name in before if not torch.equal(before[name], after[name])}
+
+
+def steps_of(run: Callable[[job.Show], object]) -> int:
+    """How many steps an uncut run takes."""
+
+    class Count(job.Silent):
+        steps = 0
+
+        def event(self, event: Step | Epoch, *, epochs: int) -> None:
+            self.steps += isinstance(event, Step)
+
+    counted = Count()
+    run(counted)
+    return counted.steps

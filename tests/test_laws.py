@@ -1,0 +1,338 @@
+"""The laws: what must hold for every schedule, family and precision, whatever the code looks like."""
+
+import ast
+import graphlib
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+import finetune
+from finetune import job
+from finetune.data.survey import find, survey
+from finetune.model.classifier import Classifier
+from finetune.predict import evaluate
+from finetune.recipe import file
+from finetune.recipe import plan as planning
+from finetune.recipe.plan import Phase, Plan
+from tests.conftest import SCHEDULES, draw_classes
+from tests.laws import Crash, CutAfter, assert_same, contents, differing, epochs, steps_of, tensors, training
+
+ROOT = Path(__file__).parents[1]
+PACKAGE = ROOT / "finetune"
+FAMILIES = ("test_resnet", "resnetv2_18", "densenet121", "test_convnext", "test_efficientnet")
+Write = Callable[..., Path]
+
+
+# 1. frozen is frozen, trained is trained
+
+
+def phases_of(recipe_file: Path, *, batch_norm: str) -> list[Phase]:
+    """The phases of the recipe's schedule, each cut down to one epoch; those that train the same stages once."""
+    recipe = file.load(recipe_file)
+    planned = planning.plan(recipe, survey(recipe, find(recipe)).facts(recipe)).phases
+    return [Phase(stages, 1, 1e-3, 0.9, batch_norm) for stages in dict.fromkeys(phase.train for phase in planned)]
+
+
+@pytest.mark.parametrize("precision", ["float32", "bf16"])
+@pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.parametrize("schedule", SCHEDULES)
+def test_a_frozen_stage_does_not_move_and_a_trained_one_does(
+    schedule: str, family: str, precision: str, tmp_path: Path, write_recipe: Write
+) -> None:
+    photos = draw_classes(tmp_path / "photos", {"red": 10, "green": 10})
+    recipe = write_recipe(photos, schedule=schedule, backbone=family)
+    batch_norm = "pretrained" if precision == "bf16" else "batch"
+    for phase in phases_of(recipe, batch_norm=batch_norm):
+        run = training(recipe, Plan((phase,), ()), precision=_available(precision))
+        before = tensors(run)
+        list(epochs(run))
+        moved = differing(before, tensors(run))
+        parameters = {name for name, _ in run.classifier.named_parameters()}
+        for name in before:
+            stage = run.classifier.stage_of(name)
+            if stage not in phase.train:
+                assert name not in moved, f"{name} of frozen {stage} moved"
+            elif name in parameters:
+                assert name in moved, f"{name} of trained {stage} did not move"
+            else:
+                assert (name in moved) == (batch_norm == "batch"), f"{name} does not follow the policy {batch_norm}"
+
+
+def _available(precision: str) -> str:
+    from finetune.runtime import has_bf16
+
+    return precision if has_bf16(torch.device("cpu")) else "float32"
+
+
+def test_evaluation_moves_nothing(photos: Path, write_recipe: Write) -> None:
+    recipe = write_recipe(photos)
+    run = training(recipe, Plan((Phase(("head",), 1, 1e-3, 1.0, "batch"),), ()))
+    run.classifier.train()
+    before = tensors(run)
+    setting = run.setting
+    evaluate(run.classifier, setting.split.test, preprocessing=setting.preprocessing, runtime=setting.runtime)
+    assert differing(before, tensors(run)) == set()
+
+
+# 2. a cut run and an uncut one are the same
+
+
+@pytest.mark.parametrize("schedule", SCHEDULES)
+def test_a_run_cut_at_any_moment_and_resumed_equals_the_uncut_one(
+    schedule: str, photos: Path, tmp_path: Path, write_recipe: Write
+) -> None:
+    recipe = write_recipe(photos, schedule=schedule, more=", patience: 1" if schedule == "full" else "")
+    uncut, cut = tmp_path / "a" / "uncut", tmp_path / "a" / "cut"
+    steps = steps_of(lambda show: job.run(recipe, output=uncut, show=show))
+    for after in (1, steps // 2, steps):
+        with pytest.raises(Crash):
+            job.run(recipe, output=cut, show=CutAfter(after))
+        assert not job.resume(cut).facts["notes"]
+        assert_same(uncut, cut)
+        shutil.rmtree(cut)
+
+
+def test_a_run_cut_again_and_again_equals_the_uncut_one(photos: Path, tmp_path: Path, write_recipe: Write) -> None:
+    recipe = write_recipe(photos, schedule="phases", more=", optimizer: {kind: sgd}")
+    uncut, cut = tmp_path / "a" / "uncut", tmp_path / "a" / "cut"
+    job.run(recipe, output=uncut)
+    with pytest.raises(Crash):
+        job.run(recipe, output=cut, show=CutAfter(2))
+    for _ in range(2):
+        with pytest.raises(Crash):
+            job.resume(cut, show=CutAfter(5))
+    job.resume(cut)
+    assert_same(uncut, cut)
+
+
+# 4. one image, one answer
+
+
+def test_evaluation_prediction_and_the_reloaded_bundle_agree_bit_for_bit(
+    photos: Path, tmp_path: Path, write_recipe: Write
+) -> None:
+    recipe = write_recipe(photos)
+    bundle = job.run(recipe, output=tmp_path / "bundle")
+    predictor = finetune.load(bundle.folder)
+    stored = bundle.predictions("test")
+    paths = [photos / key for key in stored.keys]
+    together = predictor.predict(paths)
+    assert np.array_equal(together.logits, stored.logits)
+    alone = [predictor.predict(path).logits[0] for path in paths]
+    assert np.array_equal(np.stack(alone), stored.logits)
+    mixed = predictor.predict([paths[-1], *paths[:3], paths[-1]])
+    assert np.array_equal(mixed.logits[0], stored.logits[-1])
+    assert np.array_equal(mixed.logits[4], stored.logits[-1])
+    for line in json.loads(bundle.read("reference/reference.json")):
+        place = stored.keys.index(line["key"])
+        assert np.array_equal(np.float32(line["logits"]), stored.logits[place])
+
+
+def test_a_picture_in_memory_gets_the_answer_of_its_file_within_three_hundredths(
+    tmp_path: Path, write_recipe: Write
+) -> None:
+    photos = draw_classes(tmp_path / "photos", {"red": 6, "green": 6}, suffix=".jpg")
+    large = Image.open(photos / "red" / "000.jpg").resize((640, 480), Image.Resampling.BICUBIC)
+    large.save(photos / "red" / "large.jpg")
+    predictor = finetune.load(job.run(write_recipe(photos), output=tmp_path / "bundle").folder)
+    from_file = predictor.predict(photos / "red" / "large.jpg").probabilities
+    picture = Image.open(photos / "red" / "large.jpg")
+    assert np.abs(predictor.predict(picture).probabilities - from_file).max() < 0.03
+    assert np.abs(predictor.predict(np.asarray(picture)).probabilities - from_file).max() < 0.03
+
+
+# 5. rooms
+
+ROOMS = (
+    "errors", "scores", "recipe", "data", "starter", "bundle", "report",
+    "runtime", "views", "model", "predict", "train", "diagnose", "job", "cli",
+)  # fmt: skip
+ABOVE_THE_LINE = ROOMS[: ROOMS.index("runtime")]
+
+
+def modules() -> dict[str, Path]:
+    """Every module of the package by its dotted name, without `finetune.`; the package itself is left out."""
+    names = {}
+    for path in PACKAGE.rglob("*.py"):
+        parts = path.relative_to(PACKAGE).with_suffix("").parts
+        names[".".join(parts[:-1] if parts[-1] == "__init__" else parts)] = path
+    names.pop("")
+    names.pop("__main__")
+    return names
+
+
+def imports(path: Path) -> set[str]:
+    """The modules of this package that a file imports, at its top or inside functions; imports for type checkers do not count."""
+    known, found = modules(), set()
+    tree = ast.parse(path.read_text(encoding="utf-8"))
+    typing_only = {
+        id(inner)
+        for node in ast.walk(tree)
+        if isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING"
+        for inner in ast.walk(node)
+    }
+    for node in ast.walk(tree):
+        if (
+            not isinstance(node, ast.ImportFrom)
+            or id(node) in typing_only
+            or not (node.module or "").startswith("finetune")
+        ):
+            continue
+        base = (node.module or "").removeprefix("finetune").removeprefix(".")
+        for alias in node.names:
+            name = f"{base}.{alias.name}".removeprefix(".")
+            found.add(name if name in known else base)
+    return found - {""}
+
+
+def test_a_room_imports_only_rooms_to_its_left() -> None:
+    wrong = []
+    for name, path in modules().items():
+        room = name.split(".")[0]
+        for imported in imports(path):
+            other = imported.split(".")[0]
+            if other != room and ROOMS.index(other) >= ROOMS.index(room):
+                wrong.append(f"{name} imports {imported}")
+    assert wrong == []
+
+
+def test_no_modules_import_each_other_in_a_circle() -> None:
+    graph = {name: imports(path) - {name} for name, path in modules().items()}
+    graphlib.TopologicalSorter(graph).prepare()
+
+
+def test_every_module_belongs_to_a_room() -> None:
+    assert {name.split(".")[0] for name in modules()} == set(ROOMS)
+
+
+def test_the_page_on_the_house_names_every_room_and_their_order() -> None:
+    page = (ROOT / "ARCHITECTURE.md").read_text(encoding="utf-8")
+    assert " < ".join(ROOMS).replace("report < runtime", "report ‖ runtime") in page
+    missing = [name for name in modules() if "." not in name and not re.search(rf"\b{name}(\.py|/)", page)]
+    assert missing == []
+
+
+def test_each_ageing_package_has_one_importer() -> None:
+    importers: dict[str, set[str]] = {}
+    for name, path in modules().items():
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            names = [a.name for a in node.names] if isinstance(node, ast.Import) else []
+            names += [node.module or ""] if isinstance(node, ast.ImportFrom) else []
+            for imported in names:
+                importers.setdefault(imported.split(".")[0], set()).add(name)
+    assert importers["albumentations"] == {"views"}
+    assert importers["accelerate"] == {"runtime"}
+    assert importers["timm"] <= {"model.backbone", "model.listing"}
+    assert "torchvision" not in importers
+
+
+def run_without_torch(code: str, *, cwd: Path) -> subprocess.CompletedProcess[str]:
+    """Runs Python code in a process where importing torch is an error."""
+    refuse = "import sys\nfor name in ('torch', 'timm', 'albumentations', 'accelerate'): sys.modules[name] = None\n"
+    return subprocess.run([sys.executable, "-c", refuse + code], capture_output=True, text=True, cwd=cwd, check=False)
+
+
+def test_nothing_above_the_line_loads_torch(photos: Path, tmp_path: Path, write_recipe: Write) -> None:
+    recipe = write_recipe(photos)
+    bundle = job.run(recipe, output=tmp_path / "bundle").folder
+    above = [name for name in modules() if name.split(".")[0] in ABOVE_THE_LINE]
+    code = f"""
+import importlib
+for name in {above!r}: importlib.import_module("finetune." + name)
+from finetune.cli import main
+for arguments in (["--help"], ["init", {str(photos)!r}, "--output", "new.yaml"], ["check", {str(photos)!r}], ["check", {str(recipe)!r}],
+                  ["plan", {str(recipe)!r}], ["report", {str(bundle)!r}], ["backbones", "resnet*"], ["schema"], ["run", "--help"]):
+    try: main(arguments)
+    except SystemExit as end: assert not end.code, (arguments, end.code)
+"""
+    done = run_without_torch(code, cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+
+
+def test_no_public_name_equals_that_of_a_module() -> None:
+    names = {part for name in modules() for part in name.split(".")}
+    assert set(finetune.__all__) & names == set()
+
+
+# 6. recipes and README
+
+
+@pytest.mark.parametrize("path", sorted((ROOT / "recipes").glob("*.yaml")), ids=lambda path: path.stem)
+def test_every_recipe_loads_and_plans_against_the_facts_in_its_header(path: Path) -> None:
+    recipe = file.load(path)
+    line = re.search(r"^# facts: (.*)$", path.read_text(encoding="utf-8"), re.MULTILINE)
+    assert line, "the header has a line such as: # facts: train=207 validation=37 test=153 classes=2 smallest_class=104"
+    numbers = {key: int(value) for key, value in (pair.split("=") for pair in line[1].split())}
+    pretrained = recipe.backbone.weights.kind != "random"
+    facts = planning.Facts(**numbers, pretrained=pretrained, batch_size=recipe.train.batch_size)
+    plan = planning.plan(recipe, facts)
+    assert planning.from_json(planning.to_json(plan)) == plan
+    if Path(recipe.data.root).is_relative_to(ROOT):
+        assert survey(recipe, find(recipe)).facts(recipe) == facts
+
+
+# 7. the public names
+
+
+def test_the_public_names_are_sorted_complete_and_documented() -> None:
+    assert finetune.__all__ == sorted(finetune.__all__)
+    for name in finetune.__all__:
+        assert (getattr(finetune, name).__doc__ or "").strip(), f"{name} has no docstring"
+    assert dir(finetune) == sorted([*finetune.__all__, "__version__"])
+    with pytest.raises(AttributeError, match="has no attribute 'finetun'"):
+        finetune.finetun  # noqa: B018
+
+
+def test_every_public_function_works_twice_in_one_process(photos: Path, tmp_path: Path, write_recipe: Write) -> None:
+    recipe = write_recipe(photos, schedule="head")
+    first = finetune.run(recipe, output=tmp_path / "1")
+    second = finetune.run(recipe, output=tmp_path / "2")
+    assert contents(first.folder)["model.safetensors"] == contents(second.folder)["model.safetensors"]
+    assert finetune.resume(first.folder).complete
+    assert finetune.resume(first.folder).complete
+    answers = [finetune.load(first.folder).predict(photos).logits for _ in range(2)]
+    assert np.array_equal(*answers)
+
+
+# 10. two runs of one recipe
+
+
+def test_two_runs_are_the_same_bytes_whatever_the_process(tmp_path: Path) -> None:
+    here, there = tmp_path / "here", tmp_path / "there" / "deeper"
+    draw_classes(here / "photos", {"red": 8, "green": 8, "blue": 8})
+    for path in sorted((here / "photos").rglob("*.png"), reverse=True):
+        copy = there / path.relative_to(here)
+        copy.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(path, copy)
+    for root, seed, start in ((here, "1", here), (there, "2", tmp_path)):
+        recipe = root / "toy.yaml"
+        recipe.write_text(
+            "data: {kind: folder, root: photos}\nbackbone: {name: test_resnet, weights: {kind: random}}\n"
+            "schedule: {kind: full, epochs: 2}\nimages: {size: 32}\ntrain: {batch_size: 4}\n"
+        )
+        code = f"import finetune; finetune.run({str(recipe)!r}, output={str(root / 'bundle')!r})"
+        environment = {**os.environ, "PYTHONHASHSEED": seed, "PYTHONPATH": str(ROOT)}
+        done = subprocess.run(
+            [sys.executable, "-c", code], cwd=start, env=environment, capture_output=True, text=True, check=False
+        )
+        assert done.returncode == 0, done.stderr
+    assert_same(here / "bundle", there / "bundle")
+
+
+def test_the_classifier_is_the_one_in_the_bundle(photos: Path, tmp_path: Path, write_recipe: Write) -> None:
+    bundle = job.run(write_recipe(photos), output=tmp_path / "bundle")
+    loaded = finetune.load(bundle.folder).classifier
+    assert isinstance(loaded, Classifier)
+    best = min(bundle.history, key=lambda line: line["validation_loss"])
+    assert best["best"]
+    assert bundle.facts["stages"] == loaded.stages()

@@ -1,0 +1,91 @@
+import importlib.metadata
+from pathlib import Path
+
+import pytest
+
+from finetune import starter
+from finetune.errors import DataError, RecipeError, UsageError
+from finetune.recipe import file
+from finetune.recipe.schedule import Full, Head
+from finetune.recipe.schema import Given, Package, Stratified
+from tests.conftest import draw, draw_classes
+
+
+def photographs(root: Path, *, side: int = 240) -> Path:
+    for name in ("ant", "bee"):
+        for number in range(3):
+            draw(root / name / f"{number}.jpg", hue=(90, 90, 90), seed=number, size=(side + 40, side))
+    return root
+
+
+def test_photographs_get_a_new_head_on_a_frozen_backbone(tmp_path: Path) -> None:
+    recipe = starter.recipe_of(photographs(tmp_path / "my photos"))
+    assert recipe.name == "my-photos"
+    assert isinstance(recipe.schedule, Head)
+    assert isinstance(recipe.split, Stratified)
+    assert recipe.images.size is None
+    assert recipe.data.root == str(tmp_path / "my photos")
+
+
+def test_small_pictures_train_every_stage_near_their_own_size(tmp_path: Path) -> None:
+    recipe = starter.recipe_of(photographs(tmp_path / "tiny", side=60))
+    assert isinstance(recipe.schedule, Full)
+    assert recipe.images.size == 64
+    assert recipe.images.fit == "squash"
+
+
+def test_split_folders_on_disk_are_taken_as_they_are(tmp_path: Path) -> None:
+    for part in ("train", "val"):
+        photographs(tmp_path / "set" / part)
+    split = starter.recipe_of(tmp_path / "set").split
+    assert split == Given(test="val", validation=0.15)
+    photographs(tmp_path / "set" / "test")
+    assert starter.recipe_of(tmp_path / "set").split == Given(test="test", validation="val")
+
+
+def test_the_weights_are_those_at_hand(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    photos = photographs(tmp_path / "photos")
+    assert isinstance(starter.recipe_of(photos).backbone.weights, Package)
+
+    def missing(name: str) -> str:
+        raise importlib.metadata.PackageNotFoundError(name)
+
+    monkeypatch.setattr(importlib.metadata, "version", missing)
+    assert starter.recipe_of(photos).backbone.name == "resnet50"
+
+
+def test_images_that_cannot_be_read_do_not_stop_it(tmp_path: Path) -> None:
+    photos = photographs(tmp_path / "photos")
+    for path in photos.rglob("*.jpg"):
+        path.write_bytes(b"cut")
+    assert isinstance(starter.recipe_of(photos).schedule, Head)
+
+
+def test_the_text_is_commented_and_names_its_command(tmp_path: Path) -> None:
+    text = starter.recipe_text(photographs(tmp_path / "photos"), written="photos", command="finetune run bees.yaml")
+    assert text.startswith(
+        "# finetune run bees.yaml\n# 6 images of 2 classes, from 3 to 3 in a class; 0 other files left out\n"
+    )
+    assert file.loads(text, source="bees.yaml", folder=tmp_path).data.root == str(tmp_path / "photos")
+
+
+def test_a_recipe_is_itself_unless_something_is_to_be_changed(tmp_path: Path) -> None:
+    recipe = starter.recipe_of(photographs(tmp_path / "photos"))
+    assert starter.recipe_of(recipe) is recipe
+    changed = starter.recipe_of(recipe, ["seed=4"])
+    assert changed == recipe.model_copy(update={"seed": 4})
+    with pytest.raises(RecipeError, match="--set sed=4"):
+        starter.recipe_of(recipe, ["sed=4"])
+
+
+def test_what_is_not_there_and_what_cannot_be_learnt_from_are_said(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="there is no"):
+        starter.recipe_of(tmp_path / "x")
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(DataError):
+        starter.recipe_of(tmp_path / "empty")
+
+
+@pytest.mark.parametrize(("folder", "name"), [("été 2024!", "t-2024"), ("___", "images"), ("a.b", "a-b")])
+def test_any_folder_has_a_name_for_its_runs(folder: str, name: str) -> None:
+    assert starter.name_of(Path("/data") / folder) == name
