@@ -149,7 +149,7 @@ def _walk(root: Path) -> _Tree:
             else:
                 files.append(parts)
     if refused:
-        raise DataError(f"{_shown(root)}: {len(refused)} things that may not be there{listing(sorted(refused))}")
+        raise DataError(f"{_shown(root)}: {len(refused)} of the things in it cannot be used{listing(sorted(refused))}")
     return _Tree(files=tuple(files), folders=tuple(folders), left_out=tuple(left_out))
 
 
@@ -217,7 +217,7 @@ def _nothing(loose: Sequence[_Place], tree: _Tree, root: Path) -> DataError:
         return DataError(f"{_shown(root)}: no images{_summary(tree.left_out)}")
     where = printable(str(root.joinpath(*loose[0].parts[:-1])))
     return DataError(
-        f"{_shown(root)}: {len(loose)} images but no class folders; name the folder that holds the folders of the "
+        f"{_shown(root)}: {_images(len(loose))} but no class folders; name the folder that holds the folders of the "
         f"classes, such as {where} with {where}/cat/1.jpg and {where}/dog/1.jpg"
     )
 
@@ -226,7 +226,7 @@ def _check_depth(images: Sequence[_Place], root: Path) -> None:
     deep = Counter(_key(image.parts[:-1]) for image in images if len(image.inner) > 2)
     if not deep:
         return
-    lines = [f"{folder}: {count} images" for folder, count in sorted(deep.items())]
+    lines = [f"{folder}: {_images(count)}" for folder, count in sorted(deep.items())]
     tops = {image.parts[0] for image in images}
     deeper = f", or set root to {_shown(root / min(tops))}" if len(tops) == 1 else ""
     raise DataError(
@@ -269,7 +269,7 @@ def _check_known(images: Sequence[_Place], classes: Sequence[str], root: Path) -
     unknown = Counter((image.split or "", image.label) for image in images if image.label not in classes)
     if unknown:
         lines = [
-            f"{split}/{name}: {count} images{suggestion(name, classes)}"
+            f"{split}/{name}: {_images(count)}{suggestion(name, classes)}"
             for (split, name), count in sorted(unknown.items())
         ]
         raise DataError(
@@ -281,7 +281,11 @@ def _beside(tree: _Tree, splits: Sequence[str]) -> Iterator[LeftOut]:
     images = Counter(parts[0] for parts in tree.files if len(parts) > 1)
     for parts in tree.folders:
         if splits and len(parts) == 1 and parts[0] not in splits:
-            yield LeftOut(_key(parts), f"a folder beside the split folders ({images[parts[0]]} images)")
+            yield LeftOut(_key(parts), f"a folder beside the split folders ({_images(images[parts[0]])})")
+
+
+def _images(count: int) -> str:
+    return "1 image" if count == 1 else f"{count} images"
 
 
 def _summary(left_out: Sequence[LeftOut]) -> str:
