@@ -1,0 +1,117 @@
+"""Learning curves as places on a chart, in percent of its width and height: the page draws them at any size."""
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from itertools import groupby
+
+from finetune.report.evidence import Epoch
+from finetune.report.words import number
+
+Place = tuple[float, float]  # from the left and from the top, 0..100
+Read = Callable[[Epoch], float | None]
+
+
+@dataclass(frozen=True)
+class Line:
+    """One curve. `kind` is "training" or "validation"; `said` describes it to who cannot see it."""
+
+    kind: str
+    points: tuple[Place, ...]
+    said: str
+
+
+@dataclass(frozen=True)
+class Chart:
+    """Curves over epochs. `up` and `along`: ticks as (percent, label), from the top and from the left."""
+
+    title: str
+    lines: tuple[Line, ...]
+    up: tuple[tuple[float, str], ...]
+    along: tuple[tuple[float, str], ...]
+    best: Place | None
+
+
+@dataclass(frozen=True)
+class Band:
+    """The epochs of one phase: where they lie on the charts, and what trains in them."""
+
+    left: float
+    width: float
+    number: int
+    train: tuple[str, ...]
+
+
+def bands(epochs: Sequence[Epoch]) -> tuple[Band, ...]:
+    """One band per phase, in order."""
+    found, done = [], 0
+    for phase, members in groupby(epochs, key=lambda epoch: epoch.phase):
+        run = list(members)
+        found.append(Band(_share(done, epochs), _share(len(run), epochs), phase, tuple(run[0].train)))
+        done += len(run)
+    return tuple(found)
+
+
+def loss(epochs: Sequence[Epoch]) -> Chart | None:
+    """Training and validation loss; None where there is neither."""
+    return _chart("Loss", epochs, lambda epoch: epoch.train_loss, lambda epoch: epoch.validation_loss, top=None)
+
+
+def accuracy(epochs: Sequence[Epoch]) -> Chart | None:
+    """Training and validation accuracy; None where there is neither."""
+    return _chart(
+        "Accuracy", epochs, lambda epoch: epoch.train_accuracy, lambda epoch: epoch.validation_accuracy, top=1.0
+    )
+
+
+def ticks(low: float, high: float) -> list[float]:
+    """Three to six round numbers from at or below `low` to at or above `high`."""
+    rough = max(high - low, 1e-6) / 4
+    size = 10.0 ** math.floor(math.log10(rough))
+    step = next(size * factor for factor in (1, 2, 2.5, 5, 10) if size * factor >= rough * 0.999)
+    first, last = math.floor(low / step + 1e-9), math.ceil(high / step - 1e-9)
+    return [round(place * step, 10) for place in range(first, max(last, first + 1) + 1)]
+
+
+def _chart(title: str, epochs: Sequence[Epoch], training: Read, validation: Read, *, top: float | None) -> Chart | None:
+    values = [value for epoch in epochs for value in (training(epoch), validation(epoch)) if value is not None]
+    if not values:
+        return None
+    marks = ticks(0.0, max(values)) if top is None else ticks(min(values), top)
+
+    def height(value: float) -> float:
+        return 100 * (marks[-1] - value) / (marks[-1] - marks[0])
+
+    lines = []
+    for kind, read in (("training", training), ("validation", validation)):
+        known = [
+            (_middle(i, epochs), value, epoch.epoch)
+            for i, epoch in enumerate(epochs)
+            if (value := read(epoch)) is not None
+        ]
+        if known:
+            ends = " and ".join(f"{number(value)} in epoch {epoch}" for _, value, epoch in (known[0], known[-1]))
+            lines.append(
+                Line(kind, tuple((x, height(value)) for x, value, _ in known), f"{kind} {title.lower()} {ends}")
+            )
+    best = [
+        (_middle(i, epochs), height(value))
+        for i, epoch in enumerate(epochs)
+        if epoch.best and (value := validation(epoch)) is not None
+    ]
+    every = math.ceil(len(epochs) / 12)
+    return Chart(
+        title=title,
+        lines=tuple(lines),
+        up=tuple((height(mark), f"{mark:g}") for mark in marks),
+        along=tuple((_middle(i, epochs), str(epoch.epoch)) for i, epoch in enumerate(epochs) if (i + 1) % every == 0),
+        best=best[-1] if best else None,
+    )
+
+
+def _middle(place: int, epochs: Sequence[Epoch]) -> float:
+    return _share(place + 0.5, epochs)
+
+
+def _share(count: float, epochs: Sequence[Epoch]) -> float:
+    return 100 * count / len(epochs)

@@ -1,0 +1,238 @@
+"""What a report is made from, read from a bundle and checked: past this module every value has the type it should have.
+
+A stranger may have written the bundle, so what does not fit is a BundleError that names the file and the place in it.
+"""
+
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+import numpy as np
+from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
+
+from finetune.bundle import Bundle
+from finetune.errors import BundleError, printable
+from finetune.recipe.plan import Plan
+from finetune.scores.predictions import Predictions
+
+TILE = 96  # pixels; thumbnails lie in one picture, ten to a row
+TILES_PER_ROW = 10
+
+Plain = str | int | float | bool | None
+T = TypeVar("T")
+
+
+class _Record(BaseModel):
+    model_config = ConfigDict(frozen=True, strict=True, extra="ignore", allow_inf_nan=False)
+
+
+class Score(_Record):
+    """A score and its 95 % interval, or why there is none."""
+
+    value: float | None
+    low: float | None = None
+    high: float | None = None
+    reason: str = ""
+
+
+class ClassScores(_Record):
+    """The scores of one class."""
+
+    name: str = Field(alias="class")
+    support: int = Field(ge=0)
+    precision: Score
+    recall: Score
+    f1: Score
+
+
+class Scores(_Record):
+    """The scores of one part of the split: those of one label per image, or of several."""
+
+    accuracy: Score | None = None
+    subset_accuracy: Score | None = None
+    balanced_accuracy: Score | None = None
+    macro_f1: Score | None = None
+    micro_f1: Score | None = None
+    macro_auroc: Score | None = None
+    macro_average_precision: Score | None = None
+    top_k: dict[str, Score] = {}
+    log_loss: Score | None = None
+    brier: Score | None = None
+    per_class: list[ClassScores] = []
+    confusion: list[list[int]] | None = None
+
+
+class _Metrics(_Record):
+    test: Scores | None = None
+    validation: Scores | None = None
+
+
+class Epoch(_Record):
+    """One line of the history."""
+
+    epoch: int
+    phase: int
+    train: list[str]
+    train_loss: float | None = None
+    train_accuracy: float | None = None
+    validation_loss: float | None = None
+    validation_accuracy: float | None = None
+    best: bool = False
+
+
+class _Timing(_Record):
+    part: str
+    seconds: float
+
+
+class Network(_Record):
+    """The backbone's name and the tag of its weights."""
+
+    name: str
+    tag: str | None = None
+
+
+class Receipt(_Record):
+    """Where the weights came from and what of them was used."""
+
+    source: str
+    sha256: str | None = None
+    loaded: int
+    total: int
+    head: str
+    classifier_tensors: list[str] = []
+
+
+class Facts(_Record):
+    """What bundle.json says, as far as a report shows it."""
+
+    name: str = ""
+    created_by: str = ""
+    classes: list[str] = []
+    backbone: Network | None = None
+    receipt: Receipt | None = None
+    preprocessing: dict[str, Any] = {}
+    decided: dict[str, Any] = {}
+    versions: dict[str, Any] = {}
+    command: list[str] = []
+    commit: str | None = None
+    images: dict[str, int] = {}
+    notes: list[str] = []
+    files: dict[str, str] = {}
+
+
+@dataclass(frozen=True)
+class Mistake:
+    """An image that was answered wrong; `place` is that of its tile in the sprite, `probability` of what was said."""
+
+    place: int
+    key: str
+    labels: tuple[str, ...]
+    said: tuple[str, ...]
+    probability: float
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """Everything that a report shows. `sprite`: JPEG bytes of the thumbnails; `seconds`: by part of the run."""
+
+    facts: Facts
+    test: Scores | None
+    validation: Scores | None
+    finished: bool
+    epochs: tuple[Epoch, ...]
+    plan: Plan | None
+    recipe: str
+    left_out: tuple[tuple[str, str], ...]
+    sprite: bytes
+    mistakes: tuple[Mistake, ...]
+    seconds: tuple[tuple[str, float], ...]
+
+    @property
+    def scores(self) -> Scores | None:
+        """Those of the test images, or, where there are none, of the validation images."""
+        return self.test or self.validation
+
+
+def gather(bundle: Bundle) -> Evidence:
+    """The evidence in a bundle, finished or not; raises BundleError for files that do not fit."""
+    finished = bundle.has("metrics.json")
+    metrics = _checked(_Metrics, bundle.metrics, bundle, "metrics.json") if finished else _Metrics()
+    for scores in (metrics.test, metrics.validation):
+        _must_be_square(scores, bundle)
+    history = bundle.history if bundle.has("history.jsonl") else []
+    timings = bundle.timings if bundle.has("timings.jsonl") else []
+    sprite, mistakes = _mistakes(bundle, "test" if metrics.test else "validation")
+    return Evidence(
+        facts=_checked(Facts, bundle.facts, bundle, "bundle.json"),
+        test=metrics.test,
+        validation=metrics.validation,
+        finished=finished,
+        epochs=tuple(_checked(Epoch, line, bundle, "history.jsonl") for line in history),
+        plan=bundle.plan if bundle.has("plan.json") else None,
+        recipe=bundle.recipe_text if bundle.has("recipe.yaml") else "",
+        left_out=_left_out(bundle),
+        sprite=sprite,
+        mistakes=mistakes,
+        seconds=tuple(
+            (one.part, one.seconds) for one in (_checked(_Timing, t, bundle, "timings.jsonl") for t in timings)
+        ),
+    )
+
+
+def _checked(kind: type[T], value: object, bundle: Bundle, name: str) -> T:
+    try:
+        checked: T = TypeAdapter(kind).validate_python(value)
+    except ValidationError as error:
+        first = error.errors(include_url=False)[0]
+        where = ".".join(str(part) for part in first["loc"]) or "its value"
+        raise BundleError(f"{_shown(bundle, name)} is damaged: {printable(where)}: {printable(first['msg'])}") from None
+    return checked
+
+
+def _must_be_square(scores: Scores | None, bundle: Bundle) -> None:
+    if scores and scores.confusion is not None:
+        size = len(scores.per_class)
+        if [len(row) for row in scores.confusion] != [size] * size:
+            raise BundleError(
+                f"{_shown(bundle, 'metrics.json')} is damaged: confusion must be {size} rows of {size} numbers"
+            )
+
+
+def _left_out(bundle: Bundle) -> tuple[tuple[str, str], ...]:
+    rows = bundle.catalog if bundle.has("catalog.csv") else []
+    return tuple((row["key"], row["note"]) for row in rows if row["split"] == "left out")
+
+
+def _mistakes(bundle: Bundle, part: str) -> tuple[bytes, tuple[Mistake, ...]]:
+    if not (bundle.has("evidence/thumbnails.json") and bundle.has("evidence/thumbnails.jpg")):
+        return b"", ()
+    sprite = bundle.read("evidence/thumbnails.jpg")
+    if not sprite.startswith(b"\xff\xd8\xff"):
+        raise BundleError(f"{_shown(bundle, 'evidence/thumbnails.jpg')} is not a JPEG picture")
+    keys = _checked(list[str], bundle.read_json("evidence/thumbnails.json"), bundle, "evidence/thumbnails.json")
+    predictions = bundle.predictions(part)
+    rows = {key: row for row, key in enumerate(predictions.keys)}
+    if predictions.labels is None or (unknown := [key for key in keys if key not in rows]):
+        what = f"{printable(unknown[0])!r} has" if predictions.labels is not None else "its images have"
+        raise BundleError(
+            f"{_shown(bundle, 'evidence/thumbnails.json')} is damaged: {what} no labelled {part} prediction"
+        )
+    probabilities = predictions.probabilities
+    return sprite, tuple(_mistake(predictions, probabilities, rows[key], place) for place, key in enumerate(keys))
+
+
+def _mistake(predictions: Predictions, probabilities: np.ndarray, row: int, place: int) -> Mistake:
+    assert predictions.labels is not None
+    chances = probabilities[row]
+    if predictions.multilabel:
+        true, said = np.flatnonzero(predictions.labels[row]), np.flatnonzero(chances > 0.5)
+        worst = float(np.where(predictions.labels[row], 1 - chances, chances).max())
+    else:
+        true, said = predictions.labels[row : row + 1], predictions.predicted[row : row + 1]
+        worst = float(chances.max())
+    named = [tuple(predictions.classes[i] for i in chosen) for chosen in (true, said)]
+    return Mistake(place=place, key=predictions.keys[row], labels=named[0], said=named[1], probability=worst)
+
+
+def _shown(bundle: Bundle, name: str) -> str:
+    return repr(printable(str(bundle.folder / name)))

@@ -1,0 +1,276 @@
+"""The sections of a report, in order: each turns the evidence into what its template shows, or into nothing.
+
+A section is a function here and a template of the same name in templates/. Texts are given as they are; the page makes
+them harmless.
+"""
+
+import math
+import shlex
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from itertools import groupby
+
+from finetune.recipe.section import STAGES
+from finetune.report import curves, words
+from finetune.report.evidence import TILE, TILES_PER_ROW, ClassScores, Evidence, Score, Scores
+
+SHOWN = 20  # of a list that may be long
+PAIRS = 12
+REASONS = 8
+LARGEST_MATRIX = 100
+ROOMY_MATRIX = 12
+DIGITS_MATRIX = 30
+
+
+@dataclass(frozen=True)
+class Section:
+    """A part of the page; `name` is that of its template and of its anchor."""
+
+    name: str
+    title: str
+    values: Mapping[str, object]
+
+
+@dataclass(frozen=True)
+class Row:
+    """A line of the table of scores."""
+
+    name: str
+    meaning: str
+    score: Score
+    beside: Score | None
+
+
+def headline(evidence: Evidence) -> Section:
+    """How good it is: one number, its interval, and both in words."""
+    scores = evidence.scores
+    score = (scores.accuracy or scores.subset_accuracy) if scores else None
+    part = "test" if evidence.test else "validation"
+    guess = _commonest(scores) if scores else None
+    values = {
+        "score": score,
+        "places": words.digits(score) if score else 0,
+        "part": part,
+        "images": _images(evidence, part),
+        "several": bool(scores and scores.accuracy is None),
+        "guess": guess,
+        "finished": evidence.finished,
+        "epochs": len(evidence.epochs),
+    }
+    return Section("headline", "Result", values)
+
+
+def scores(evidence: Evidence) -> Section | None:
+    """Every score of the whole set, with its interval and what it means."""
+    main = evidence.scores
+    if main is None:
+        return None
+    beside = evidence.validation if evidence.test else None
+    rows = [Row(name, meaning, score, _same(beside, name)) for name, meaning, score in _table(main)]
+    return Section(
+        "scores",
+        "Scores",
+        {"rows": rows, "beside": beside is not None, "part": "test" if evidence.test else "validation"},
+    )
+
+
+def classes(evidence: Evidence) -> Section | None:
+    """Recall, precision and F1 of every class, the weakest first."""
+    if evidence.scores is None or not evidence.scores.per_class:
+        return None
+    rows = sorted(evidence.scores.per_class, key=_weakness)
+    return Section("classes", "Classes", {"rows": rows, "long": len(rows) > SHOWN})
+
+
+def confusion(evidence: Evidence) -> Section | None:
+    """What is taken for what: the matrix, and its largest mistakes as a list."""
+    if evidence.scores is None or evidence.scores.confusion is None:
+        return None
+    matrix = evidence.scores.confusion
+    names = [row.name for row in evidence.scores.per_class]
+    pairs = [
+        (count, names[i], names[j], sum(row))
+        for i, row in enumerate(matrix)
+        for j, count in enumerate(row)
+        if count and i != j
+    ]
+    pairs.sort(key=lambda pair: (-pair[0], pair[3]))
+    size = len(names)
+    values = {
+        "names": names,
+        "rows": [
+            (name, [(count, _shade(count, sum(row))) for count in row]) for name, row in zip(names, matrix, strict=True)
+        ],
+        "kind": "roomy" if size <= ROOMY_MATRIX else "tight" if size <= DIGITS_MATRIX else "tiny",
+        "drawn": size <= LARGEST_MATRIX,
+        "pairs": pairs[:PAIRS],
+        "more": max(0, len(pairs) - PAIRS),
+    }
+    return Section("confusion", "Confusions", values)
+
+
+def mistakes(evidence: Evidence) -> Section | None:
+    """The most confident wrong answers, as thumbnails."""
+    if not evidence.mistakes:
+        return None
+    tiles = [
+        (one, TILE * (one.place % TILES_PER_ROW), TILE * (one.place // TILES_PER_ROW), words.number(one.probability, 2))
+        for one in evidence.mistakes
+    ]
+    part = "test" if evidence.test else "validation"
+    return Section("mistakes", "Worst mistakes", {"tiles": tiles, "part": part})
+
+
+def learning(evidence: Evidence) -> Section | None:
+    """Loss and accuracy by epoch, and which stages trained when."""
+    charts = [chart for chart in (curves.loss(evidence.epochs), curves.accuracy(evidence.epochs)) if chart]
+    if not charts:
+        return None
+    best = next((epoch.epoch for epoch in reversed(evidence.epochs) if epoch.best), None)
+    phases = [(band, stages(band.train)) for band in curves.bands(evidence.epochs)]
+    return Section(
+        "learning", "Learning", {"charts": charts, "phases": phases, "best": best, "epochs": len(evidence.epochs)}
+    )
+
+
+def images(evidence: Evidence) -> Section | None:
+    """How many images there were, what was left out and why, and what is worth knowing of the rest."""
+    counts, notes, left_out = evidence.facts.images, evidence.facts.notes, evidence.left_out
+    if not (counts or notes or left_out):
+        return None
+    parts = [
+        (name.replace("_", " "), counts[name]) for name in ("train", "validation", "test", "left_out") if name in counts
+    ]
+    reasons = sorted(left_out, key=lambda row: row[1])
+    grouped = [(reason, [key for key, _ in rows]) for reason, rows in groupby(reasons, key=lambda row: row[1])]
+    few = len(grouped) <= REASONS
+    values = {"grouped": grouped if few else [], "single": [] if few else left_out, "shown": SHOWN}
+    return Section("images", "Images", {"parts": parts, "notes": notes, **values})
+
+
+def plan(evidence: Evidence) -> Section | None:
+    """The phases that were planned, and why these."""
+    if evidence.plan is None:
+        return None
+    ran = {
+        band.number: sum(epoch.phase == band.number for epoch in evidence.epochs)
+        for band in curves.bands(evidence.epochs)
+    }
+    rows = [
+        (number, phase, stages(phase.train), ran.get(number, 0)) for number, phase in enumerate(evidence.plan.phases, 1)
+    ]
+    return Section("plan", "Plan", {"rows": rows, "reasons": evidence.plan.reasons})
+
+
+def weights(evidence: Evidence) -> Section | None:
+    """Where the weights came from, what of them was used, and which file holds the result."""
+    facts = evidence.facts
+    if facts.receipt is None:
+        return None
+    values = {"receipt": facts.receipt, "backbone": facts.backbone, "model": facts.files.get("model.safetensors")}
+    return Section("weights", "Weights", values)
+
+
+def recipe(evidence: Evidence) -> Section | None:
+    """The recipe with every default filled in."""
+    return Section("recipe", "Recipe", {"lines": evidence.recipe.splitlines()}) if evidence.recipe.strip() else None
+
+
+def repeat(evidence: Evidence) -> Section:
+    """The command, the versions and the machine's settings that lead to this bundle again, and how long it took."""
+    facts = evidence.facts
+    seconds: dict[str, float] = {}
+    for part, taken in evidence.seconds:
+        name = "epochs" if part.startswith("epoch ") else part
+        seconds[name] = seconds.get(name, 0.0) + taken
+    values = {
+        "command": shlex.join(facts.command),
+        "commit": facts.commit,
+        "settings": _pairs(facts.decided) + _pairs(facts.preprocessing),
+        "versions": _pairs(facts.versions),
+        "seconds": [(name, words.duration(taken)) for name, taken in seconds.items()],
+        "total": words.duration(sum(seconds.values())) if seconds else "",
+    }
+    return Section("repeat", "Repeat", values)
+
+
+SECTIONS: tuple[Callable[[Evidence], Section | None], ...] = (
+    headline,
+    scores,
+    classes,
+    confusion,
+    mistakes,
+    learning,
+    images,
+    weights,
+    plan,
+    recipe,
+    repeat,
+)
+
+
+def stages(names: tuple[str, ...]) -> str:
+    """'head', 'all stages', 'stage3 to head'."""
+    known = [name for name in STAGES if name in names]
+    if len(known) != len(names) or len(known) < 3:
+        return ", ".join(known if len(known) == len(names) else names)
+    if len(known) == len(STAGES):
+        return "all stages"
+    unbroken = STAGES.index(known[-1]) - STAGES.index(known[0]) == len(known) - 1
+    return f"{known[0]} to {known[-1]}" if unbroken else ", ".join(known)
+
+
+def _images(evidence: Evidence, part: str) -> int:
+    scores = evidence.scores
+    if scores and scores.confusion is not None:
+        return sum(map(sum, scores.confusion))
+    return evidence.facts.images.get(part, 0)
+
+
+def _commonest(scores: Scores) -> tuple[str, float] | None:
+    """The class that occurs most, and its share: what always saying it would score."""
+    total = sum(row.support for row in scores.per_class)
+    if scores.confusion is None or not total:
+        return None
+    most = max(scores.per_class, key=lambda row: row.support)
+    return most.name, most.support / total
+
+
+def _table(scores: Scores) -> list[tuple[str, str, Score]]:
+    count = len(scores.per_class)
+    chance = f"; guessing gives {math.log(count):.2f}" if count > 1 and scores.accuracy else ""
+    flat = f"; guessing gives {1 - 1 / count:.2f}" if count > 1 and scores.accuracy else ""
+    found = [
+        ("Accuracy", "images answered right", scores.accuracy),
+        ("All labels right", "images whose labels are all answered right", scores.subset_accuracy),
+        ("Balanced accuracy", "mean recall of the classes: each counts the same", scores.balanced_accuracy),
+        ("Macro F1", "mean F1 of the classes: recall and precision in one", scores.macro_f1),
+        ("Micro F1", "F1 over all answers together", scores.micro_f1),
+        ("Macro AUROC", "how often an image with the label ranks above one without", scores.macro_auroc),
+        ("Macro average precision", "mean area under precision and recall", scores.macro_average_precision),
+        *((f"Top {k}", f"the true class is among the first {k}", top) for k, top in scores.top_k.items() if k != "1"),
+        ("Log-loss", f"surprise at the truth, 0 is best{chance}", scores.log_loss),
+        ("Brier score", f"squared error of the probabilities, 0 is best{flat}", scores.brier),
+    ]
+    return [(name, meaning, score) for name, meaning, score in found if score is not None]
+
+
+def _same(scores: Scores | None, wanted: str) -> Score | None:
+    return next((score for name, _, score in _table(scores) if name == wanted), None) if scores else None
+
+
+def _weakness(row: ClassScores) -> tuple[bool, float, int]:
+    return row.recall.value is None, row.recall.value or 0.0, -row.support
+
+
+def _shade(count: int, total: int) -> float:
+    """How dark a cell is, 0..1; the root makes single mistakes visible."""
+    return round(math.sqrt(count / total), 2) if count > 0 and total > 0 else 0.0
+
+
+def _pairs(values: Mapping[str, object]) -> list[tuple[str, str]]:
+    return [(name.replace("_", " "), _plain(value)) for name, value in values.items()]
+
+
+def _plain(value: object) -> str:
+    return ", ".join(map(_plain, value)) if isinstance(value, list) else "not set" if value is None else str(value)
