@@ -55,10 +55,10 @@ def evaluation_view(working: np.ndarray, preprocessing: Preprocessing) -> np.nda
 class TrainingViews:
     """Random views for training: which one is a function of (seed, epoch, key) and of the working image alone.
 
-    none: the evaluation view. light: a square of 70 to 100 % of the area of the largest that fits, anywhere in the image.
-    standard: 35 to 100 % of the area in a shape between 3:4 and 4:3 (Szegedy et al. 2014, Going Deeper with Convolutions,
-    section 6, with a larger least area), then in four of five views brightness, contrast and saturation changed by up
-    to 20 %. `flip` mirrors half of the views of any kind. Threads may share one object.
+    none: the evaluation view. light: a square of 70 to 100 % of the area of the largest that fits, anywhere in the
+    image. standard: 35 to 100 % of the area in a shape between 3:4 and 4:3 (Szegedy et al. 2014, Going Deeper with
+    Convolutions, section 6, with a larger least area), then in four of five views brightness, contrast and saturation
+    changed by up to 20 %. `flip` mirrors half of the views of any kind. Threads may share one object.
     """
 
     def __init__(self, augment: "Augment", preprocessing: Preprocessing, *, seed: int) -> None:

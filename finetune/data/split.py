@@ -112,8 +112,6 @@ def _given(catalog: Catalog, contents: Sequence[str], choice: Given, folders: Se
 
 
 def _fault(key: str, name: str, folders: Sequence[str]) -> str | None:
-    if _is_training(name):
-        return f"split.{key} is {printable(name)!r}, which holds the training images; name another folder"
     if name in folders:
         return None
     found = f"the split folders are {', '.join(_quoted(folders))}" if folders else "there are no split folders"

@@ -1,0 +1,269 @@
+import hashlib
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from finetune.data.catalog import Catalog, Sample
+from finetune.data.split import split
+from finetune.errors import DataError
+from finetune.recipe.schema import Given, Stratified
+
+
+def sha(text):
+    return hashlib.sha256(str(text).encode()).hexdigest()
+
+
+def catalog(counts, **fields):
+    """{class: images}, every image with a content of its own."""
+    samples = [
+        Sample(f"{label}/{number:04}", None, label, sha256=sha((label, number)), **fields)
+        for label, images in counts.items()
+        for number in range(images)
+    ]
+    return Catalog(tuple(samples), tuple(sorted(counts)))
+
+
+def in_folders(**folders):
+    """Split folders, each {class: images}; contents differ between folders."""
+    samples = [
+        Sample(f"{name}/{label}/{number:04}", None, label, split=name, sha256=sha((name, label, number)))
+        for name, counts in folders.items()
+        for label, images in counts.items()
+        for number in range(images)
+    ]
+    return Catalog(tuple(samples), ("a", "b"))
+
+
+def sizes(parts):
+    return len(parts.train), len(parts.validation), len(parts.test)
+
+
+def sides(parts):
+    return {key: side for side in ("train", "validation", "test") for key in getattr(parts, side).keys}
+
+
+FOLDERS = in_folders(train={"a": 20, "b": 20}, val={"a": 8, "b": 7})
+
+
+@pytest.mark.parametrize(
+    ("images", "choice", "expected"),
+    [
+        (40, Stratified(), (28, 6, 6)),
+        (40, None, (28, 6, 6)),
+        (10, Stratified(), (6, 2, 2)),  # 1.5 is rounded up
+        (5, Stratified(), (3, 1, 1)),
+        (4, Stratified(), (2, 1, 1)),
+        (3, Stratified(), (2, 0, 1)),
+        (3, Stratified(test=0.0), (2, 1, 0)),
+        (3, Stratified(test=0.5, validation=0.49), (1, 0, 2)),
+        (4, Stratified(test=0.9, validation=0.09), (1, 0, 3)),
+        (100, Stratified(test=0.01, validation=0.0), (99, 0, 1)),
+        (20, Stratified(test=0.01, validation=0.01), (18, 1, 1)),
+        (40, Stratified(test=0.0, validation=0.0), (40, 0, 0)),
+    ],
+)
+def test_every_class_is_divided_by_the_shares(images, choice, expected):
+    parts = split(catalog({"a": images, "b": images}), choice, seed=0)
+    assert sizes(parts) == tuple(2 * count for count in expected)
+    for part in (parts.train, parts.validation, parts.test):
+        assert part.classes == ("a", "b")
+        assert len(set(part.counts().values())) == 1
+
+
+def test_small_classes_are_for_training_and_are_named():
+    parts = split(catalog({"a": 20, "b": 2, "c": 1}), Stratified(), seed=0)
+    assert parts.train.counts() == {"a": 14, "b": 2, "c": 1}
+    assert parts.notes == (
+        "no test images of 2 of 3 classes: 'b', 'c'",
+        "no validation images of 2 of 3 classes: 'b', 'c'",
+        "only one training image of 1 of 3 classes: 'c'",
+    )
+
+
+def test_long_lists_of_classes_are_cut():
+    parts = split(catalog({"a": 20} | {f"x{n}": 1 for n in range(9)}), Stratified(), seed=0)
+    assert parts.notes[0] == "no test images of 9 of 10 classes: 'x0', 'x1', 'x2', 'x3', 'x4' and 4 more"
+
+
+def test_nothing_to_hold_out_is_an_error():
+    with pytest.raises(DataError) as refusal:
+        split(catalog({"a": 2, "b": 1}), None, seed=0)
+    assert str(refusal.value) == (
+        "3 images of 2 classes, at most 2 in a class: too few to hold any out; "
+        "three different images of a class are needed"
+    )
+
+
+def test_the_order_of_a_part_is_that_of_the_catalog():
+    parts = split(catalog({"a": 30, "b": 30}), Stratified(), seed=3)
+    for part in (parts.train, parts.validation, parts.test):
+        assert list(part.keys) == sorted(part.keys)
+
+
+def test_another_seed_is_another_split():
+    whole = catalog({"a": 100})
+    assert split(whole, None, seed=0) == split(whole, None, seed=0)
+    assert split(whole, None, seed=0).test.keys != split(whole, None, seed=1).test.keys
+
+
+def test_names_and_order_do_not_decide_but_content_does():
+    whole = catalog({"a": 50, "b": 50})
+    renamed = Catalog(
+        tuple(Sample(f"renamed {n}", None, s.label, sha256=s.sha256) for n, s in enumerate(reversed(whole.samples))),
+        whole.classes,
+    )
+    hashes = [{s.sha256 for s in split(which, None, seed=0).test.samples} for which in (whole, renamed)]
+    assert hashes[0] == hashes[1]
+
+
+counts = st.dictionaries(st.sampled_from("abcd"), st.integers(1, 30), min_size=2)
+
+
+@settings(max_examples=200, deadline=None, derandomize=True)
+@given(counts, st.integers(1, 12), st.floats(0, 0.6), st.floats(0, 0.39), st.integers(0, 99))
+def test_parts_are_disjoint_copies_stay_together_and_every_class_trains(images, contents, test, validation, seed):
+    samples = [
+        Sample(f"{label}{n}", None, label, sha256=sha(n % contents if n % 3 else (label, n)))
+        for label in images
+        for n in range(images[label])
+    ]
+    whole = Catalog(tuple(samples), tuple(sorted(images)))
+    labels = {sample.sha256: {s.label for s in samples if s.sha256 == sample.sha256} for sample in samples}
+    plain = [label for found in labels.values() if len(found) == 1 for label in found]
+    if (test or validation) and max(map(plain.count, images)) < 3:
+        with pytest.raises(DataError, match="too few to hold any out"):
+            split(whole, Stratified(test=test, validation=validation), seed=seed)
+        return
+    parts = split(whole, Stratified(test=test, validation=validation), seed=seed)
+    assert sorted(sides(parts)) == sorted(whole.keys)
+    assert sum(sizes(parts)) == len(whole)
+    by_content = {}
+    for part in ("train", "validation", "test"):
+        for sample in getattr(parts, part).samples:
+            assert by_content.setdefault(sample.sha256, part) == part
+    assert min(parts.train.counts().values()) >= 1
+    assert parts.test.keys == () or test > 0
+    assert parts.validation.keys == () or validation > 0
+
+
+@settings(max_examples=100, deadline=None, derandomize=True)
+@given(st.integers(4, 60), st.integers(1, 5), st.integers(0, 99))
+def test_adding_images_moves_almost_none(images, added, seed):
+    before = sides(split(catalog({"a": images, "b": 20}), None, seed=seed))
+    after = sides(split(catalog({"a": images + added, "b": 20}), None, seed=seed))
+    moved = [key for key in before if before[key] != after[key]]
+    assert all(key.startswith("a/") for key in moved)
+    assert len(moved) <= 3 * added
+
+
+def test_content_under_two_labels_is_for_training_and_is_named():
+    samples = [
+        *catalog({"a": 10, "b": 10}).samples,
+        Sample("a/z", None, "a", sha256="00"),
+        Sample("b/z", None, "b", sha256="00"),
+    ]
+    for seed in range(20):
+        parts = split(Catalog(tuple(samples), ("a", "b")), Stratified(test=0.4, validation=0.4), seed=seed)
+        assert {"a/z", "b/z"} <= set(parts.train.keys)
+        assert parts.notes[0] == "2 images have an exact copy under another label, such as a/z and b/z"
+
+
+def test_images_with_many_labels_are_divided_and_every_class_trains():
+    samples = [Sample(f"{n:03}", None, ("a",) if n % 2 else ("a", "b"), sha256=sha(n)) for n in range(100)]
+    samples += [Sample("rare", None, ("a", "c"), sha256=sha("rare")), Sample("none", None, (), sha256=sha("none"))]
+    for seed in range(20):
+        parts = split(Catalog(tuple(samples), ("a", "b", "c")), Stratified(test=0.4, validation=0.4), seed=seed)
+        assert "rare" in parts.train.keys
+        assert sizes(parts)[2] in (40, 41)
+        assert parts.test.labels.shape[1] == 3
+
+
+def test_images_without_a_hash_are_refused():
+    with pytest.raises(DataError, match="1 images without a hash; take the census before the split\n    x"):
+        split(Catalog((Sample("x", None, "a"),), ("a",)), None, seed=0)
+
+
+def test_a_class_without_images_is_refused():
+    with pytest.raises(DataError, match="classes without a training image; every class needs one\n    'c'"):
+        split(Catalog(catalog({"a": 9}).samples, ("a", "c")), None, seed=0)
+
+
+@pytest.mark.parametrize(
+    ("names", "line"),
+    [
+        (("train", "val"), "split: {kind: given, test: val, validation: 0.15}"),
+        (("train", "test"), "split: {kind: given, test: test, validation: 0.15}"),
+        (("Train", "Test", "Valid"), "split: {kind: given, test: Test, validation: Valid}"),
+    ],
+)
+def test_split_folders_and_no_choice_print_the_two_ways(names, line):
+    whole = in_folders(**{name: {"a": 5, "b": 5} for name in names})
+    with pytest.raises(DataError) as refusal:
+        split(whole, None, seed=0)
+    assert str(refusal.value) == (
+        f"split folders on disk ({', '.join(f'{name}: 10' for name in sorted(names))}), "
+        "and the recipe does not say what they are for; add\n"
+        f"    {line}\nor\n"
+        "    pool: true    # in data: all folders are put together and split anew"
+    )
+
+
+def test_a_stratified_split_beside_split_folders_is_refused():
+    with pytest.raises(DataError, match="say `pool: true` in data to put them together first"):
+        split(FOLDERS, Stratified(), seed=0)
+
+
+def test_a_training_folder_alone_is_no_split():
+    assert sizes(split(in_folders(train={"a": 40, "b": 40}), None, seed=0)) == (56, 12, 12)
+
+
+def test_given_folders_are_taken_as_they_are():
+    whole = in_folders(train={"a": 5, "b": 5}, val={"a": 2, "b": 2}, test={"a": 3, "b": 3})
+    parts = split(whole, Given(test="test", validation="val"), seed=0)
+    assert sizes(parts) == (10, 4, 6)
+    assert {s.split for s in parts.test.samples} == {"test"}
+    assert parts.notes == ()
+
+
+def test_given_validation_may_be_a_share_of_the_training_images():
+    parts = split(FOLDERS, Given(test="val", validation=0.15), seed=0)
+    assert sizes(parts) == (34, 6, 15)
+    assert {s.split for s in parts.validation.samples} == {"train"}
+
+
+def test_given_parts_may_be_left_out():
+    assert sizes(split(FOLDERS, Given(test="val"), seed=0)) == (40, 0, 15)
+    assert sizes(split(FOLDERS, Given(validation="val"), seed=0)) == (40, 15, 0)
+
+
+def test_folders_that_are_not_used_are_said():
+    whole = in_folders(train={"a": 5, "b": 5}, val={"a": 2}, test={"a": 3, "b": 3})
+    parts = split(whole, Given(test="test"), seed=0)
+    assert parts.notes == ("2 images in folder 'val' are not used: split names neither test nor validation so",)
+
+
+def test_classes_that_a_given_folder_lacks_are_said():
+    whole = in_folders(train={"a": 5, "b": 5}, val={"a": 2})
+    assert split(whole, Given(test="val"), seed=0).notes == ("no test images of 1 of 2 classes: 'b'",)
+
+
+def test_copies_between_given_folders_are_counted():
+    whole = in_folders(train={"a": 5, "b": 5}, val={"a": 5, "b": 5})
+    copied = [Sample("val/a/copy", None, "a", split="val", sha256=whole.samples[0].sha256)]
+    parts = split(Catalog((*whole.samples, *copied), ("a", "b")), Given(test="val"), seed=0)
+    assert parts.notes == ("1 of 11 test images are exact copies of training images",)
+
+
+def test_folders_that_are_not_there_are_named_with_a_near_match():
+    with pytest.raises(DataError) as refusal:
+        split(FOLDERS, Given(test="vall", validation="dev"), seed=0)
+    assert str(refusal.value) == (
+        "split.test is 'vall', but the split folders are 'train', 'val'; did you mean 'val'?\n"
+        "split.validation is 'dev', but the split folders are 'train', 'val'"
+    )
+
+
+def test_given_folders_where_there_are_none():
+    with pytest.raises(DataError, match=r"split\.test is 'test', but there are no split folders"):
+        split(catalog({"a": 5, "b": 5}), Given(test="test"), seed=0)
