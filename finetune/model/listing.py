@@ -15,7 +15,8 @@ from typing import Any
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
-from finetune.model.backbone import library
+from finetune.errors import UsageError
+from finetune.model.backbone import find_cut, library
 from finetune.recipe.backbones import FILE
 
 
@@ -40,11 +41,16 @@ def facts(name: str) -> dict[str, Any]:
         warnings.simplefilter("ignore")
         network = timm.create_model(name, pretrained=False, num_classes=0).eval().requires_grad_(False)
     macs, features = _measure(network, default.input_size)
+    try:
+        cut = bool(find_cut(name, size=min(default.input_size[1:])))
+    except UsageError:
+        cut = False
     return {
         "parameters": sum(parameter.numel() for parameter in network.parameters()),
         "macs": macs,
         "input_size": min(default.input_size[1:]),
         "features": features,
+        "cut": cut,
         "tags": tags,
         **({} if tags else {"untagged": _tag(default)}),
     }
@@ -73,7 +79,8 @@ def _tag(configuration: Any) -> dict[str, Any]:
         "classes": configuration.num_classes,
         "hub": configuration.hf_hub_id,
     }
-    return {**values, "fixed": True} if configuration.fixed_input_size else values
+    values["fixed"] = configuration.fixed_input_size or None
+    return {key: value for key, value in values.items() if value is not None}
 
 
 if __name__ == "__main__":

@@ -53,8 +53,9 @@ class BackboneFacts:
     """One architecture without its classifier.
 
     `macs` are multiply-adds for one image of `input_size`; `features` is the length of the vector that the classifier
-    would get. `tags` are its pretrained weights; `untagged` is the input that an architecture without any was made for
-    (None where there are tags).
+    would get; `cut` says whether it can be cut into stages, without which it cannot be used here. `tags` are its
+    pretrained weights; `untagged` is the input that an architecture without any was made for (None where there are
+    tags).
     """
 
     name: str
@@ -62,6 +63,7 @@ class BackboneFacts:
     macs: int
     input_size: int
     features: int
+    cut: bool
     tags: Mapping[str, TagFacts]
     default_tag: str | None
     untagged: TagFacts | None
@@ -108,6 +110,7 @@ def entry(name: str) -> BackboneFacts:
         macs=row["macs"],
         input_size=row["input_size"],
         features=row["features"],
+        cut=row["cut"],
         tags=MappingProxyType(tags),
         default_tag=defaults[0] if defaults else None,
         untagged=None if defaults else _tag_facts(None, row["untagged"]),
@@ -115,8 +118,10 @@ def entry(name: str) -> BackboneFacts:
 
 
 def check(name: str, tag: str | None = None) -> None:
-    """Raises RecipeError unless `name` is an architecture of the list and `tag`, where given, one of its tags."""
+    """Raises RecipeError unless `name` is an architecture that can be cut into stages and `tag`, where given, its own."""
     facts = entry(name)
+    if not facts.cut:
+        raise RecipeError(f"backbone {name!r} cannot be cut into stages; {FAMILIES}")
     if tag is not None:
         facts.tag(tag)
 
@@ -170,11 +175,11 @@ def _tag_facts(tag: str | None, values: dict[str, Any]) -> TagFacts:
         interpolation=values["interpolation"],
         mean=tuple(values["mean"]),
         std=tuple(values["std"]),
-        test_input_size=values["test_input_size"],
-        test_crop_pct=values["test_crop_pct"],
-        license=values["license"],
+        test_input_size=values.get("test_input_size"),
+        test_crop_pct=values.get("test_crop_pct"),
+        license=values.get("license"),
         classes=values["classes"],
-        hub=values["hub"],
+        hub=values.get("hub"),
         fixed=values.get("fixed", False),
     )
 

@@ -1,0 +1,163 @@
+"""Runs a part of a network that was cut into stages: up to the end of one, or onward from there.
+
+Both parts share the modules of the whole network, so that trained weights and modes are seen at once; nothing is hooked
+or changed, so that several threads may run them. They know nothing of timm and of families.
+"""
+
+import copy
+from collections.abc import Mapping
+from typing import Any, NoReturn
+
+import torch
+from torch import Tensor, nn
+
+from finetune.errors import UsageError, printable, suggestion
+from finetune.model.cut import STAGES, Cut
+
+_SMALL = 64  # pixels: most networks have a map of 2 x 2 left at the end
+FAULTS = (ArithmeticError, AssertionError, AttributeError, LookupError, RuntimeError, TypeError, ValueError)
+
+
+def upto(network: nn.Module, cut: Cut, stage: str) -> nn.Module:
+    """A module from images to what leaves `stage`: a map (n, channels, h, w); after stage4 (n, features)."""
+    position = _position(stage)
+    if stage == STAGES[-1]:
+        return network
+    end = cut.ends[max(position - 1, 0)]
+    return _Upto(_replaced(network, end, _Stop(network.get_submodule(end), before=stage == STAGES[0])), stage)
+
+
+def onward(network: nn.Module, cut: Cut, stage: str, *, size: int) -> nn.Module:
+    """A module from what leaves `stage` to the features: the network, where all that ran before passes its input on.
+
+    It is tried on a copy of the network with other weights, on images of at most `size` pixels, a side that the network
+    takes; raises UsageError unless that gives exactly what the whole network gives.
+    """
+    _position(stage)
+    if stage == STAGES[-1]:
+        return nn.Identity()
+    fault = _difference(network, cut, stage, size)
+    if fault:
+        raise UsageError(f"the network cannot run onward from {stage}: {fault}; cut it elsewhere, or run it whole")
+    return _onward(network, cut, stage)
+
+
+class _Reached(Exception):
+    """Carries an activation out of a network that need not run on."""
+
+    def __init__(self, activation: Any) -> None:
+        super().__init__()
+        self.activation = activation
+
+
+class _Stop(nn.Module):
+    def __init__(self, module: nn.Module, *, before: bool) -> None:
+        super().__init__()
+        self.module = module
+        self.before = before
+
+    def forward(self, given: Any, *others: Any, **named: Any) -> NoReturn:
+        raise _Reached(given if self.before else self.module(given, *others, **named))
+
+
+class _Upto(nn.Module):
+    def __init__(self, network: nn.Module, stage: str) -> None:
+        super().__init__()
+        self.network = network
+        self.stage = stage
+
+    def forward(self, images: Tensor) -> Tensor:
+        try:
+            self.network(images)
+        except _Reached as reached:
+            activation: Tensor = reached.activation
+            return activation
+        raise UsageError(f"the network ran past the end of {self.stage}: it does not call its modules by their names")
+
+
+class _Pass(nn.Module):
+    def forward(self, given: Any, *others: Any, **named: Any) -> Any:
+        return given
+
+
+def _position(stage: str) -> int:
+    if stage not in STAGES:
+        shown = printable(stage, limit=80)
+        raise UsageError(f"no stage {shown!r}{suggestion(stage, STAGES)}; choose from {', '.join(STAGES)}")
+    return STAGES.index(stage)
+
+
+def _onward(network: nn.Module, cut: Cut, stage: str) -> nn.Module:
+    names = {module: name for name, module in network.named_modules()}
+    return _passing(network, names, cut.reach, _position(stage))
+
+
+def _passing(
+    module: nn.Module, names: Mapping[nn.Module, str], reach: Mapping[str, tuple[int, int]], last_passed: int
+) -> nn.Module:
+    """A copy of `module` that shares all parts which run after the cut; those which ran before pass their input on."""
+    shell = _shell(module)
+    for key, part in module.named_children():
+        first, last = reach.get(names[part], (0, len(STAGES)))  # a container without a forward counts as astride
+        if last <= last_passed:
+            shell._modules[key] = _Pass()
+        elif first <= last_passed:
+            shell._modules[key] = _passing(part, names, reach, last_passed)
+    return shell
+
+
+def _replaced(module: nn.Module, path: str, by: nn.Module) -> nn.Module:
+    """A copy of `module` that shares all parts but the one at `path`."""
+    key, _, rest = path.partition(".")
+    shell = _shell(module)
+    shell._modules[key] = _replaced(module.get_submodule(key), rest, by) if rest else by
+    return shell
+
+
+def _shell(module: nn.Module) -> nn.Module:
+    shell = copy.copy(module)
+    shell._modules = dict(module._modules)
+    return shell
+
+
+def _difference(network: nn.Module, cut: Cut, stage: str, size: int) -> str:
+    """Why running up to and onward from `stage` is not running the whole network; empty if it is."""
+    probe = _scrambled(network)
+    with torch.no_grad():
+        images = _images(probe, size)
+        expected = probe(images)
+        try:
+            activation = upto(probe, cut, stage)(images)
+            before = activation.clone()
+            given = _onward(probe, cut, stage)(activation)
+        except FAULTS as error:
+            return f"it fails ({printable(str(error))})"
+    if not isinstance(given, Tensor) or not torch.equal(given, expected):
+        return "more happens there than its modules do"
+    return "" if torch.equal(activation, before) else "it changes the activation that it is given"
+
+
+def _images(network: nn.Module, size: int) -> Tensor:
+    """Two images of noise, small ones if the network takes them."""
+    noise = torch.rand(2, 3, size, size, generator=torch.Generator().manual_seed(0))
+    small = noise[:, :, :_SMALL, :_SMALL]
+    try:
+        network(small)
+    except FAULTS:
+        return noise
+    return small
+
+
+def _scrambled(network: nn.Module) -> nn.Module:
+    """A copy with other weights: as initialised, whole branches may be multiplied by zero, and would prove nothing."""
+    probe = copy.deepcopy(network).to("cpu", torch.float32).eval()
+    generator = torch.Generator().manual_seed(0)
+    with torch.no_grad():
+        for name, tensor in (*probe.named_parameters(), *probe.named_buffers()):
+            if not tensor.is_floating_point():
+                continue
+            if name.endswith(("bias", "running_mean")):
+                tensor.uniform_(-0.5, 0.5, generator=generator)
+            elif tensor.numel() == max(tensor.shape, default=1) or not tensor.any():
+                tensor.uniform_(0.5, 1.5, generator=generator)
+    return probe
