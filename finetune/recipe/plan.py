@@ -159,12 +159,12 @@ def describe(plan: Plan, facts: Facts, recipe: Recipe, rates: Rates | None) -> l
             f"{facts.classes} classes; {steps} steps of {facts.batch_size} in an epoch"
         ),
         "",
-        "phase  trains                     epochs    steps  BatchNorm   time",
+        f"phase  {'trains':<26}  epochs     steps  {'BatchNorm':<10}  time, about",
     ]
     for number, (phase, needed) in enumerate(zip(plan.phases, seconds, strict=True), start=1):
         policy = phase.batch_norm if set(phase.train) != {"head"} else "frozen"
         lines.append(
-            f"{number:>5}  {_named(phase.train):<25}  {phase.epochs:>6}  {phase.epochs * steps:>7}  {policy:<10}  "
+            f"{number:>5}  {_named(phase.train):<26}  {phase.epochs:>6}  {phase.epochs * steps:>8}  {policy:<10}  "
             f"{_duration(needed)}"
         )
     lines += ["", "rate   " + "".join(f"{stage:>10}" for stage in STAGES)]
@@ -254,7 +254,7 @@ def _on_time(seconds: list[float | None], rates: Rates | None) -> str:
         return "no times: the cost of this backbone is not known"
     threads = f"{rates.threads} {'thread' if rates.threads == 1 else 'threads'}"
     return (
-        f"{_duration(sum(known))} in all: an estimate from the rates measured on this machine on "
+        f"about {_duration(sum(known))} in all: an estimate from the rates measured on this machine on "
         f"{printable(rates.measured)} with {threads}"
     )
 
@@ -263,17 +263,26 @@ def _duration(seconds: float | None) -> str:
     if seconds is None:
         return "?"
     if seconds < 100:
-        return f"about {max(1, round(seconds))} s"
-    minutes = round(seconds / 60)
-    return f"about {minutes} min" if minutes < 100 else f"about {minutes // 60} h {minutes % 60} min"
+        return f"{max(1, round(seconds))} s"
+    minutes, days = round(seconds / 60), round(seconds / 86400)
+    if minutes < 100:
+        return f"{minutes} min"
+    if days < 4:
+        return f"{minutes // 60} h {minutes % 60} min"
+    return f"{days} days" if days < 1000 else "999+ days"
 
 
 def _named(train: tuple[Stage, ...]) -> str:
+    """The stages in few words: three or more in a row are named by the first and the last."""
     if set(train) == set(STAGES):
         return "all stages"
-    named = " ".join(stage for stage in STAGES if stage in train)
-    first, last = STAGES.index(named.split()[0]), STAGES.index(named.split()[-1])
-    return f"{STAGES[first]} to {STAGES[last]}" if len(train) > 2 and last - first == len(train) - 1 else named
+    runs: list[list[Stage]] = []
+    for below, stage in zip((None, *STAGES), STAGES, strict=False):
+        if stage in train and below in train:
+            runs[-1].append(stage)
+        elif stage in train:
+            runs.append([stage])
+    return " ".join(f"{run[0]} to {run[-1]}" if len(run) > 2 else " ".join(run) for run in runs)
 
 
 def _rate(phase: Phase, stage: Stage) -> str:

@@ -135,8 +135,9 @@ def _without_kind(spot: _Spot, given: Mapping[str, object]) -> Conflict:
     if isinstance(value, str):
         near = suggestion(value, kinds)
         return (*spot.path, "kind"), f"unknown kind {quoted(value)} of {spot.called}; choose {_either(kinds)}{near}"
-    if value is not None:
-        return (*spot.path, "kind"), f"kind must be {_either(kinds)}, not {shown(value)}"
+    if "kind" in given:
+        wrong = f"must be {_either(kinds)}, not {shown(value)}"
+        return (*spot.path, "kind"), f"kind is empty; it must be {_either(kinds)}" if value is None else f"kind {wrong}"
     for key in given:
         if suggestion(key, ["kind"]):
             return (*spot.path, key), f"unknown key {quoted(key)}; did you mean 'kind'?"

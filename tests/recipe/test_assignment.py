@@ -1,0 +1,115 @@
+"""`--set key=value`: where it lands, what it may replace, and what it says when it cannot."""
+
+from typing import Any
+
+import pytest
+
+from finetune.errors import RecipeError
+from finetune.recipe.assignment import assign
+from finetune.recipe.grammar import Document, document, source
+
+TEXT = """
+train: {batch_size: 32, patience: 3}
+images:
+schedule:
+  phases:
+    - {train: [head], lr: 1}
+    - {train: [stage4, head], lr: 2}
+"""
+
+
+def assigned(*assignments: str, text: str = TEXT) -> Document:
+    base = document(text, source(text, "x.yaml"))
+    for number, assignment in enumerate(assignments):
+        assign(base, assignment, number=number)
+    return base
+
+
+@pytest.mark.parametrize(
+    ("assignment", "path", "value"),
+    [
+        ("train.batch_size=64", ("train", "batch_size"), 64),
+        ("train.batch_size=", ("train", "batch_size"), None),
+        ("train.batch_size=1e-3", ("train", "batch_size"), 0.001),
+        ("train.batch_size=no", ("train", "batch_size"), "no"),
+        ("train.batch_size='64'", ("train", "batch_size"), "64"),
+        ("train.other=a=b", ("train", "other"), "a=b"),
+        ("train={batch_size: 8}", ("train",), {"batch_size": 8}),
+        ("train.optimizer.kind=sgd", ("train", "optimizer"), {"kind": "sgd"}),
+        ("images.augment.flip=false", ("images", "augment"), {"flip": False}),
+        ("seed=1", ("seed",), 1),
+        ("schedule.phases.0.lr=5", ("schedule", "phases", 0, "lr"), 5),
+        ("schedule.phases.1.train.0=stem", ("schedule", "phases", 1, "train"), ["stem", "head"]),
+        ("schedule.phases.1={lr: 3}", ("schedule", "phases", 1), {"lr": 3}),
+        ("schedule.phases=[]", ("schedule", "phases"), []),
+    ],
+)
+def test_a_value_lands_at_its_path(assignment: str, path: tuple[str | int, ...], value: object) -> None:
+    base = assigned(assignment)
+    found: Any = base.data
+    for part in path:
+        found = found[part]
+    assert found == value
+    assert not base.faults
+    assert base.places[path].source.name in (f"--set {assignment}", "x.yaml")
+
+
+@pytest.mark.parametrize(
+    ("assignment", "message"),
+    [
+        ("train", "an override is written key=value, such as train.batch_size=64"),
+        ("=3", "an override is written key=value, such as train.batch_size=64"),
+        ("train..lr=3", "an override is written key=value, such as train.batch_size=64"),
+        ("train.batch size=3", "an override is written key=value, such as train.batch_size=64"),
+        ("train.batch_size.x=3", "train.batch_size has no keys: it is a single value"),
+        ("train.batch_size.0=3", "train.batch_size has no items: it is a single value"),
+        ("train.0=3", "train has no items: it is a mapping"),
+        ("train.0.lr=3", "train has no items: it is a mapping"),
+        ("schedule.phases.2.lr=3", "schedule.phases has 2 items, numbered from 0; there is no 2"),
+        ("schedule.phases.2=3", "schedule.phases has 2 items, numbered from 0; there is no 2"),
+        ("schedule.phases.lr=3", "schedule.phases is a list; give the number of an item from 0, not 'lr'"),
+        ("split.folds.0.lr=3", "split.folds is not there, so that it has no item 0"),
+        ("split.0=3", "split is not there, so that it has no item 0"),
+        ("train.batch_size=*x", "aliases are not allowed; write the value out"),
+        ("train.batch_size=!x 3", "tags such as !x are not allowed; a recipe holds plain values only"),
+        ("train.batch_size=.nan", ".nan is not a finite number; put it in quotes if it is meant as text"),
+    ],
+)
+def test_what_cannot_be_assigned_is_said_and_changes_nothing(assignment: str, message: str) -> None:
+    base = assigned(assignment)
+    assert [str(fault) for fault in base.faults] == [f"--set {assignment}: {message}"]
+    if not message.endswith(("out", "only", "text")):
+        assert base.data == document(TEXT, source(TEXT, "x.yaml")).data
+
+
+def test_a_value_that_is_not_yaml_is_refused() -> None:
+    with pytest.raises(RecipeError, match=r"--set train=\{a: : a value is missing before this"):
+        assigned("train={a: ")
+    with pytest.raises(RecipeError, match="a second document begins here"):
+        assigned("train=1\n---\n2")
+
+
+def test_the_later_of_two_counts() -> None:
+    assert assigned("seed=1", "seed=2").data == {**document(TEXT, source(TEXT, "")).data, "seed": 2}
+
+
+def test_what_was_refused_can_be_put_right_only_in_the_file() -> None:
+    base = assigned("train.batch_size=3", text="train: {batch_size: &a 3}")
+    assert [str(fault).splitlines()[0] for fault in base.faults] == [
+        "x.yaml:1:21: anchors are not allowed; write the value where it is needed"
+    ]
+    assert ("train", "batch_size") not in base.spoiled
+
+
+def test_faults_of_overrides_come_after_those_of_the_file_in_their_order() -> None:
+    base = assigned("b.0=1", "a.0=1", text="c: 1\nc: 2")
+    assert [str(fault).split(":")[0] for fault in sorted(base.faults)] == ["x.yaml", "--set b.0=1", "--set a.0=1"]
+
+
+def test_a_long_override_is_cut_in_its_message() -> None:
+    base = assigned("train.0=" + "x" * 5000)
+    assert len(str(base.faults[0])) < 300
+
+
+def test_a_number_of_many_digits_is_no_index() -> None:
+    assert "key=value" in str(assigned(f"schedule.phases.{'9' * 5000}=1").faults[0])
