@@ -151,11 +151,6 @@ class _Shallow(yaml.SafeLoader):
             raise yaml.MarkedYAMLError(problem=_TOO_DEEP, problem_mark=self.get_mark())
         super().fetch_flow_collection_start(TokenClass)
 
-    def add_indent(self, column: int) -> bool:
-        if len(self.indents) > MOST_DEPTH:
-            raise yaml.MarkedYAMLError(problem=_TOO_DEEP, problem_mark=self.get_mark())
-        return super().add_indent(column)
-
 
 class _Reader:
     """Turns PyYAML's events into plain data, counting as it goes."""

@@ -227,11 +227,11 @@ def test_equal_recipes_are_equal_and_hash_alike() -> None:
 
 def test_reading_recipes_is_quick(tmp_path: Path) -> None:
     code = (
-        "import sys, time; began = time.perf_counter()\n"
+        "import sys, time; began = time.process_time()\n"
         "from pathlib import Path\n"
         "from finetune.recipe.file import loads\n"
         f"loads({FLOWERS!r}, source='x.yaml', folder=Path())\n"
-        "print(time.perf_counter() - began)\n"
+        "print(time.process_time() - began)\n"
         "print(sorted({'torch', 'timm', 'numpy', 'PIL', 'albumentations'} & set(sys.modules)))\n"
     )
     environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])}
@@ -317,7 +317,7 @@ RECIPES = st.fixed_dictionaries(
         ),
         "train": some(
             batch_size=st.integers(2, 4096),
-            patience=st.one_of(st.none(), st.integers(1, 5)),
+            patience=st.one_of(st.none(), st.integers(1, 3)),
             balance=st.sampled_from(["none", "weights"]),
             optimizer=kinds(
                 adamw=some(weight_decay=SHARES), sgd=some(momentum=st.floats(0.1, 0.99), weight_decay=SHARES)
@@ -370,13 +370,13 @@ def test_a_mutated_recipe_loads_or_says_where(data: dict[str, Any], draw: st.Dat
         else:
             holder[f"{key}x" if change == "rename" else key] = new[change]
     text = json.dumps(data, indent=1, ensure_ascii=False)
-    began = time.perf_counter()
+    began = time.process_time()
     message = ""
     try:
         read(text)
     except RecipeError as error:
         message = str(error)
-    assert time.perf_counter() - began < 0.5
+    assert time.process_time() - began < 0.5
     assert "Input" not in message
     places = [line.split(":")[1] for line in message.splitlines() if line.startswith("x.yaml:")]
     assert bool(places) == bool(message)

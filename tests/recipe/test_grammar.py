@@ -209,9 +209,9 @@ def test_twenty_faults_are_written_out_and_the_rest_is_counted() -> None:
 @pytest.mark.parametrize("count", [21, 2_000, 20_000])
 def test_deep_nesting_is_refused_at_once(pattern: str, count: int) -> None:
     text = "x: " + pattern * count if pattern[0] in "[{" else pattern * count
-    began = time.perf_counter()
+    began = time.process_time()
     assert faults(text)
-    assert time.perf_counter() - began < 0.5
+    assert time.process_time() - began < 0.5
 
 
 def test_twenty_levels_are_allowed() -> None:
@@ -264,9 +264,9 @@ def test_a_fault_far_to_the_right_shows_what_is_around_it() -> None:
     ids=["merge bomb", "billion laughs", "recursion"],
 )
 def test_a_bomb_is_refused_before_it_is_built(text: str) -> None:
-    began = time.perf_counter()
+    began = time.process_time()
     assert "are not allowed" in faults(text)
-    assert time.perf_counter() - began < 0.2
+    assert time.process_time() - began < 0.2
 
 
 PIECES = st.sampled_from(
@@ -279,9 +279,9 @@ PIECES = st.sampled_from(
 @PROFILE
 @given(st.one_of(st.text(), st.lists(PIECES, max_size=60).map("".join)))
 def test_any_text_is_read_or_refused(text: str) -> None:
-    began = time.perf_counter()
+    began = time.process_time()
     message = faults(text)
-    assert time.perf_counter() - began < 0.5
+    assert time.process_time() - began < 0.5
     assert message == "" or message.startswith("x.yaml:")
 
 
