@@ -120,10 +120,7 @@ class Bundle:
 
     def write(self, name: str, data: bytes) -> None:
         """Writes one file whole; `name` is relative, with forward slashes. Raises OutputTaken in a complete bundle."""
-        if self.complete and name not in UNSEALED:
-            raise OutputTaken(
-                f"{_shown(self.folder)} is complete, so its {name!r} stays as it is: run into a new folder"
-            )
+        self._must_be_open_to(name)
         place = self._place(name)
         with worded(place, needed=len(data)):
             place.parent.mkdir(parents=True, exist_ok=True)
@@ -138,6 +135,7 @@ class Bundle:
     def append_line(self, name: str, line: str) -> None:
         """Adds one line to a file of lines; a last line that a crash cut short is dropped first."""
         assert "\n" not in line
+        self._must_be_open_to(name)
         place = self._place(name)
         with worded(place, needed=len(line)), open(place, "ab+") as file:
             file.seek(0)
@@ -147,7 +145,8 @@ class Bundle:
             os.fsync(file.fileno())
 
     def describe(self, facts: Mapping[str, Any]) -> None:
-        """Writes bundle.json of an unfinished bundle with these facts."""
+        """Writes bundle.json of an unfinished bundle with these facts. Raises OutputTaken in a complete bundle."""
+        self._must_be_open_to(FACTS)
         said = {name: value for name, value in facts.items() if name not in ("schema", "complete", "files")}
         self._store({"schema": SCHEMA, "complete": False, **said})
 
@@ -156,9 +155,16 @@ class Bundle:
         said = {**(self._facts if facts is None else facts), "schema": SCHEMA, "complete": True}
         self._store({**said, "files": {name: _digest(_bytes(self.folder / name)) for name in self._present()}})
 
+    def _must_be_open_to(self, name: str) -> None:
+        if self.complete and name not in UNSEALED:
+            raise OutputTaken(
+                f"{_shown(self.folder)} is complete, so its {name!r} stays as it is: run into a new folder"
+            )
+
     def _store(self, facts: dict[str, Any]) -> None:
-        write_atomically(self.folder / FACTS, reading.dump(facts))
-        self._facts = facts
+        data = reading.dump(facts)
+        write_atomically(self.folder / FACTS, data)
+        self._facts = reading.parse(data.decode(), source=self.folder / FACTS)  # as any reader will see them
 
     # Reading
 

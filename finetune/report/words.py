@@ -37,7 +37,7 @@ def in_words(score: Score) -> str:
     if value is None:
         return "an unknown share"
     if value in (0.0, 1.0):
-        return "all" if value else "none"
+        return "all" if value else "no"
     room = (
         0.75 * min(value - score.low, score.high - value) if score.low is not None and score.high is not None else 0.0
     )

@@ -83,15 +83,13 @@ def test_facts_given_at_the_seal_replace_those_before(unfinished):
     assert Bundle.open(unfinished.folder).facts["name"] == "weeds"
 
 
-def test_the_seal_cannot_be_described_away(sealed, unfinished):
-    sealed.describe({**sealed.facts})
-    assert sealed.facts["complete"] is False
-    assert "files" not in sealed.facts
-
-
 def test_a_complete_bundle_is_not_written_but_for_pages(sealed):
     with pytest.raises(OutputTaken, match=r"'model\.safetensors' stays as it is: run into a new folder"):
         sealed.write("model.safetensors", b"")
+    with pytest.raises(OutputTaken, match=r"'history\.jsonl' stays as it is"):
+        sealed.append_line("history.jsonl", "{}")
+    with pytest.raises(OutputTaken, match=r"'bundle\.json' stays as it is"):
+        sealed.describe(FACTS)
     sealed.write("report.html", b"drawn again")
     assert Bundle.open(sealed.folder).read("report.html") == b"drawn again"
 
