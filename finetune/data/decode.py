@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any, Literal, assert_never, get_args
 
 import numpy as np
-from PIL import ExifTags, Image, TiffImagePlugin
+from PIL import ExifTags, Image, ImageFile, TiffImagePlugin
 
 from finetune.data import formats
 from finetune.errors import BundleError, FinetuneError, UnreadableImage, UsageError, printable
@@ -172,6 +172,10 @@ def _errors_as_unreadable() -> Iterator[None]:
 def _opened(source: bytes | Image.Image | np.ndarray) -> Image.Image:
     """The image with its header read and its pixels not yet decoded."""
     if isinstance(source, bytes):
+        if ImageFile.LOAD_TRUNCATED_IMAGES:
+            raise UsageError(
+                "PIL.ImageFile.LOAD_TRUNCATED_IMAGES is True, so cut files would pass as whole; set it to False"
+            )
         # The reader itself and not Image.open, which warns of large images before their size can be asked for, and
         # walks through the frames of a phone's multi-picture JPEG.
         return formats.reader(source)(io.BytesIO(source))

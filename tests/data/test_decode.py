@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import Image, ImageFile
 
 from finetune.data import decode
 from finetune.data.decode import Preprocessing, working_image
@@ -163,6 +163,15 @@ def test_what_a_file_yields_does_not_depend_on_warning_filters():
         with warnings.catch_warnings():
             warnings.simplefilter("error")
             assert decode.decode(data).notes == ()
+
+
+def test_pillows_switch_for_cut_files_is_refused(monkeypatch):
+    data = encoded(PHOTO, "JPEG")[:-1000]
+    with pytest.raises(UnreadableImage, match="truncated"):
+        decode.decode(data)
+    monkeypatch.setattr(ImageFile, "LOAD_TRUNCATED_IMAGES", True)
+    with pytest.raises(UsageError, match="set it to False"):
+        decode.decode(data)
 
 
 def test_reading_returns_the_bytes(tmp_path):
