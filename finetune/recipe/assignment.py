@@ -3,7 +3,8 @@
 import re
 
 from finetune.errors import printable
-from finetune.recipe.grammar import Document, Fault, Place, Source, document
+from finetune.recipe.fault import Fault, Place, Source
+from finetune.recipe.grammar import Document, document
 from finetune.recipe.section import KeyPath
 
 _PATH = re.compile(r"[A-Za-z_]\w*(?:\.\w{1,100})*")

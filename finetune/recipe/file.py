@@ -11,7 +11,9 @@ from pydantic import ValidationError
 
 from finetune.recipe import grammar
 from finetune.recipe.assignment import assign
-from finetune.recipe.grammar import Document, Fault, Place
+from finetune.recipe.fault import Fault, Place, refusal
+from finetune.recipe.fault import source as source_of
+from finetune.recipe.grammar import Document
 from finetune.recipe.schema import Recipe
 from finetune.recipe.section import KeyPath, is_run_name
 from finetune.recipe.sentences import quoted, sentences, shown
@@ -33,16 +35,16 @@ def load(path: str | Path, *, overrides: Sequence[str] = ()) -> Recipe:
 
 def loads(text: str, *, source: str, folder: Path, overrides: Sequence[str] = ()) -> Recipe:
     """The recipe in `text`, as `load`; `source` is what messages call it, `folder` what relative paths start from."""
-    origin = grammar.source(text, source)
+    origin = source_of(text, source)
     found = grammar.document(text, origin)
     data, start = found.data, Place(1, 1, origin)
     if found.empty or (data is None and not found.faults):
-        raise grammar.refusal([Fault(start, "the recipe is empty; it needs at least data and backbone")])
+        raise refusal([Fault(start, "the recipe is empty; it needs at least data and backbone")])
     if not isinstance(data, dict):
         wrong = Fault(
             found.places[()], f"a recipe is a mapping of sections such as data and backbone, not {shown(data)}"
         )
-        raise grammar.refusal([*found.faults, wrong] if () not in found.spoiled else found.faults)
+        raise refusal([*found.faults, wrong] if () not in found.spoiled else found.faults)
     for number, assignment in enumerate(overrides):
         assign(found, assignment, number=number)
     if "name" not in data:
@@ -53,9 +55,9 @@ def loads(text: str, *, source: str, folder: Path, overrides: Sequence[str] = ()
         told = [
             Fault(_place(found, path), text) for path, text in sentences(error, Recipe) if not _spoiled(found, path)
         ]
-        raise grammar.refusal([*found.faults, *told]) from None
+        raise refusal([*found.faults, *told]) from None
     if found.faults:
-        raise grammar.refusal(found.faults)
+        raise refusal(found.faults)
     return recipe
 
 

@@ -11,7 +11,6 @@ import math
 import os
 import re
 import stat
-from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NoReturn
@@ -19,12 +18,12 @@ from typing import Any, NoReturn
 import yaml
 
 from finetune.errors import RecipeError, printable
+from finetune.recipe.fault import BREAK, Fault, Place, Source, refusal, source
 from finetune.recipe.section import KeyPath
 
 MOST_BYTES = 256 * 1024
 MOST_NODES = 10_000
 MOST_DEPTH = 20
-MOST_SHOWN = 20
 
 NULL = re.compile(r"~|null|Null|NULL|")
 TRUTH = re.compile(r"true|True|TRUE|false|False|FALSE")
@@ -33,51 +32,8 @@ REAL = re.compile(r"[-+]?(?:\.[0-9]+|(?:0|[1-9][0-9]*)(?:\.[0-9]*)?)(?:[eE][-+]?
 NOT_FINITE = re.compile(r"[-+]?\.(?:inf|Inf|INF)|\.(?:nan|NaN|NAN)")
 
 _TOO_DEEP = f"nested more than {MOST_DEPTH} deep, which no recipe is"
-_BREAK = re.compile("\r\n|[\n\r\x85\u2028\u2029]")  # where PyYAML ends a line
 _UNPRINTABLE = re.compile("[^\t\n\r\x20-\x7e\x85\xa0-\ud7ff\ue000-\ufefe\uff00-\ufffd\U00010000-\U0010ffff]")
 _FORBIDDEN = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\ud800-\udfff]")
-
-
-@dataclass(frozen=True, eq=False)
-class Source:
-    """A text and what to call it; `lines` is None for an override, whose name holds all of it."""
-
-    name: str
-    lines: tuple[str, ...] | None = None
-
-    def words(self, line: int, column: int) -> str:
-        """The place as a message begins with it."""
-        return printable(self.name) if self.lines is None else f"{printable(self.name)}:{line}:{column}"
-
-    def excerpt(self, line: int, column: int) -> str:
-        """The line as a message shows it, from a little before the column where that lies far to the right."""
-        if self.lines is None or line > len(self.lines):
-            return ""
-        whole = self.lines[line - 1]
-        far = column > 150
-        return ("… " if far else "") + printable((whole[column - 50 :] if far else whole).strip(" \t\ufeff"))
-
-
-@dataclass(frozen=True, order=True)
-class Place:
-    """Where something is written: line and column, from 1."""
-
-    line: int
-    column: int
-    source: Source = field(compare=False)
-
-
-@dataclass(frozen=True, order=True)
-class Fault:
-    """One thing that is wrong, and where."""
-
-    place: Place
-    message: str
-
-    def __str__(self) -> str:
-        line, column, source = self.place.line, self.place.column, self.place.source
-        excerpt = source.excerpt(line, column)
-        return f"{source.words(line, column)}: {self.message}" + (f"\n    {excerpt}" if excerpt else "")
 
 
 @dataclass(frozen=True)
@@ -92,15 +48,6 @@ class Document:
     places: dict[KeyPath, Place] = field(default_factory=dict)
     faults: list[Fault] = field(default_factory=list)
     spoiled: set[KeyPath] = field(default_factory=set)
-
-
-def refusal(faults: Iterable[Fault]) -> RecipeError:
-    """All faults in the order of their places, the first 20 written out."""
-    found = sorted(set(faults))
-    lines = [str(fault) for fault in found[:MOST_SHOWN]]
-    if len(found) > MOST_SHOWN:
-        lines.append(f"… and {len(found) - MOST_SHOWN} more faults")
-    return RecipeError("\n".join(lines))
 
 
 def read(path: Path) -> str:
@@ -122,11 +69,6 @@ def read(path: Path) -> str:
     return _decoded(data, shown)
 
 
-def source(text: str, name: str) -> Source:
-    """The text of a file or a string as the source of places in it."""
-    return Source(name, tuple(_BREAK.split(text)))
-
-
 def document(text: str, origin: Source) -> Document:
     """The one document in `text`, with everything refused that can be refused without losing the thread.
 
@@ -137,7 +79,7 @@ def document(text: str, origin: Source) -> Document:
         raise refusal([Fault(Place(1, 1, origin), f"is larger than {MOST_BYTES // 1024} KiB, which no recipe is")])
     found = _UNPRINTABLE.search(text)
     if found:
-        before = _BREAK.split(text[: found.start()])
+        before = BREAK.split(text[: found.start()])
         message = f"the character {printable(found.group())} cannot be part of a recipe"
         raise refusal([Fault(Place(len(before), len(before[-1]) + 1, origin), message)])
     return _Reader(text, origin).document()
@@ -342,7 +284,7 @@ def _decoded(data: bytes, shown: str) -> str:
     try:
         return data.decode("utf-8")
     except UnicodeDecodeError as error:
-        lines = _BREAK.split(data[: error.start].decode("utf-8"))
+        lines = BREAK.split(data[: error.start].decode("utf-8"))
         place = Place(len(lines), len(lines[-1]) + 1, source(data.decode("utf-8", "surrogateescape"), shown))
         raise refusal(
             [Fault(place, f"the byte 0x{data[error.start]:02x} is not UTF-8; save the file as UTF-8")]

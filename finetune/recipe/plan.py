@@ -12,6 +12,7 @@ from pydantic import Field, ValidationError
 
 from finetune.errors import BundleError, RecipeError, printable
 from finetune.recipe import backbones, grammar
+from finetune.recipe.fault import MOST_SHOWN
 from finetune.recipe.machine import Rates
 from finetune.recipe.schedule import BatchNorm, Gradual, StageList, listed_twice, trains_backbone, written_phases
 from finetune.recipe.schema import Recipe
@@ -100,7 +101,7 @@ def from_json(text: str, *, source: str = "plan.json") -> Plan:
         written = _WrittenPlan.model_validate_json(text)
     except ValidationError as error:
         faults = [f"{shown}: {_dotted(path)}{sentence}" for path, sentence in sentences(error, _WrittenPlan)]
-        raise BundleError("\n".join(faults[: grammar.MOST_SHOWN])) from None
+        raise BundleError("\n".join(faults[:MOST_SHOWN])) from None
     except (ValueError, RecursionError):
         raise BundleError(f"{shown}: is not JSON") from None
     phases = tuple(Phase(one.train, one.epochs, one.lr, one.lr_decay, one.batch_norm) for one in written.phases)

@@ -6,7 +6,8 @@ import pytest
 
 from finetune.errors import RecipeError
 from finetune.recipe.assignment import assign
-from finetune.recipe.grammar import Document, document, source
+from finetune.recipe.fault import source
+from finetune.recipe.grammar import Document, document
 
 TEXT = """
 train: {batch_size: 32, patience: 3}
