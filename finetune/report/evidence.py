@@ -100,6 +100,7 @@ class Receipt(_Record):
     total: int
     head: str
     classifier_tensors: list[str] = []
+    notes: list[str] = []
 
 
 class Facts(_Record):

@@ -102,6 +102,7 @@ def confusion(evidence: Evidence) -> Section | None:
             (name, [(count, _shade(count, sum(row))) for count in row]) for name, row in zip(names, matrix, strict=True)
         ],
         "kind": "roomy" if size <= ROOMY_MATRIX else "tight" if size <= DIGITS_MATRIX else "tiny",
+        "short": max(map(len, names), default=0) <= 3,
         "drawn": size <= LARGEST_MATRIX,
         "pairs": pairs[:PAIRS],
         "more": max(0, len(pairs) - PAIRS),

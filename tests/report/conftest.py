@@ -191,6 +191,7 @@ def _facts(name, classes, counts, notes):
             "total": 294,
             "head": f"new: {len(classes)} classes",
             "classifier_tensors": ["classifier.weight", "classifier.bias"],
+            "notes": ["half precision was widened to float32"],
         },
         "decided": {"device": "cpu", "precision": "bf16", "threads": 2, "evaluation_batch": 8},
         "versions": {"finetune": "0.1.0", "python": "3.11.7", "torch": "2.15.0", "timm": "1.0.31", "Pillow": "13.0.0"},

