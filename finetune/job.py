@@ -123,6 +123,8 @@ def resume(folder: str | Path, *, show: Show | None = None) -> Bundle:
     bundle = Bundle.open(Path(folder))
     if bundle.complete:
         show.say(f"{printable(str(folder))} is complete: there is nothing to resume")
+        if not bundle.has("report.html"):
+            report.write(bundle)
         shutil.rmtree(bundle.folder / "checkpoints", ignore_errors=True)
         return bundle
     recipe = recipe_file.load(bundle.folder / "recipe.yaml")
@@ -265,8 +267,8 @@ def _finish(job: _Job, timings: "_Timings") -> None:
     metrics = {name: scores(predictions) for name, predictions in measured.items() if predictions is not None}
     bundle.write_json("metrics.json", {**metrics, "images": job.surveyed.counts()})
     timings.write_to(bundle)
-    report.write(bundle)
     bundle.seal()
+    report.write(bundle)  # drawn from the sealed bundle, as it will be whenever it is drawn again
     shutil.rmtree(bundle.folder / "checkpoints", ignore_errors=True)
 
 

@@ -175,12 +175,15 @@ def from_bundle(bundle: Bundle) -> Classifier:
     head = heads.build(heads.from_dict(facts["head"]), features=network.features, classes=len(facts["classes"]))
     classifier = Classifier(network, head, preprocessing)
     tensors = safetensors.torch.load(bundle.read("model.safetensors"))
-    missing, unexpected = classifier.load_state_dict(tensors, strict=False)
-    if missing or unexpected:
+    wanted = {name: (tensor.shape, tensor.dtype) for name, tensor in classifier.state_dict().items()}
+    given = {name: (tensor.shape, tensor.dtype) for name, tensor in tensors.items()}
+    wrong = sorted(name for name in wanted.keys() | given.keys() if wanted.get(name) != given.get(name))
+    if wrong:
         raise BundleError(
-            f"{printable(str(bundle.folder / 'model.safetensors'))}: not the tensors of {facts['backbone']['name']!r}: "
-            f"{len(missing)} missing, {len(unexpected)} unknown{listing([*missing, *unexpected], limit=10)}"
+            f"{printable(str(bundle.folder / 'model.safetensors'))}: {len(wrong)} of its tensors are missing, unknown or of "
+            f"another shape than those of {facts['backbone']['name']!r}{listing(wrong, limit=10)}"
         )
+    classifier.load_state_dict(tensors)
     return classifier
 
 

@@ -3,11 +3,13 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+import safetensors.torch
 
 import finetune
 from finetune import job
 from finetune.bundle import Bundle
 from finetune.errors import BundleError, OutputTaken, Stopped, UsageError
+from finetune.model import backbone
 from finetune.model.backbone import InputContract
 from finetune.recipe import file
 from finetune.recipe.plan import Phase, Plan
@@ -172,13 +174,8 @@ def test_resuming_refuses_images_that_have_changed(
 
 
 def test_resuming_refuses_weights_that_have_changed(photos: Path, tmp_path: Path, write_recipe: Write) -> None:
-    from finetune.model import backbone
-    from finetune.runtime import seed
-    import safetensors.torch
-
     def weights(number: int) -> None:
-        seed(number)
-        tensors = backbone.build("test_resnet").module.state_dict()
+        tensors = backbone.create("test_resnet", seed=number).state_dict()
         (tmp_path / "w.safetensors").write_bytes(safetensors.torch.save(tensors))
 
     weights(1)
@@ -205,9 +202,14 @@ def test_resuming_elsewhere_is_said_and_noted(photos: Path, tmp_path: Path, writ
 
 def test_a_complete_bundle_is_returned_as_it_is(photos: Path, tmp_path: Path, write_recipe: Write) -> None:
     bundle = job.run(write_recipe(photos), output=tmp_path / "run")
+    drawn = (bundle.folder / "report.html").read_bytes()
+    (bundle.folder / "report.html").unlink()  # as if it had been killed between the last two lines of a run
+    (bundle.folder / "checkpoints").mkdir()
     watching = Watching()
     assert job.resume(bundle.folder, show=watching).facts == bundle.facts
     assert "nothing to resume" in watching.said[0]
+    assert (bundle.folder / "report.html").read_bytes() == drawn
+    assert not (bundle.folder / "checkpoints").exists()
 
 
 def test_a_folder_that_is_no_bundle_cannot_be_resumed(photos: Path) -> None:

@@ -88,8 +88,8 @@ print(json.dumps(log))
 
 @pytest.mark.skipif(sys.platform != "linux", reason="kills by fork and /proc")
 def test_twenty_kills_five_of_them_inside_a_checkpoint_write(tmp_path: Path, write_recipe: Callable[..., Path]) -> None:
-    photos = draw_classes(tmp_path / "photos", {"blue": 12, "green": 12, "red": 12})
-    schedule = "{kind: phases, phases: [{train: [head], epochs: 20, lr: 1.0e-2}, {train: [stage4, head], epochs: 60, lr: 1.0e-3}]}"
+    photos = draw_classes(tmp_path / "photos", {"blue": 8, "green": 8, "red": 8})
+    schedule = "{kind: phases, phases: [{train: [head], epochs: 10, lr: 1.0e-2}, {train: [stage4, head], epochs: 40, lr: 1.0e-3}]}"
     recipe = write_recipe(photos, schedule=schedule)
     uncut, killed = tmp_path / "a" / "uncut", tmp_path / "a" / "killed"
     (tmp_path / "a").mkdir()

@@ -49,7 +49,7 @@ def phases_of(recipe_file: Path, *, batch_norm: str) -> list[Phase]:
 def test_a_frozen_stage_does_not_move_and_a_trained_one_does(
     schedule: str, family: str, precision: str, tmp_path: Path, write_recipe: Write
 ) -> None:
-    photos = draw_classes(tmp_path / "photos", {"red": 10, "green": 10})
+    photos = draw_classes(tmp_path / "photos", {"red": 7, "green": 5, "blue": 4})
     recipe = write_recipe(photos, schedule=schedule, backbone=family)
     batch_norm = "pretrained" if precision == "bf16" else "batch"
     for phase in phases_of(recipe, batch_norm=batch_norm):
@@ -277,7 +277,7 @@ def test_every_recipe_loads_and_plans_against_the_facts_in_its_header(path: Path
     facts = planning.Facts(**numbers, pretrained=pretrained, batch_size=recipe.train.batch_size)
     plan = planning.plan(recipe, facts)
     assert planning.from_json(planning.to_json(plan)) == plan
-    if Path(recipe.data.root).is_relative_to(ROOT):
+    if Path(recipe.data.root).exists():
         assert survey(recipe, find(recipe)).facts(recipe) == facts
 
 

@@ -106,7 +106,7 @@ def test_weights_of_another_network_are_refused(bundle: Path, monkeypatch: pytes
     tensors = safetensors.torch.load(opened.read("model.safetensors"))
     tensors["head.9.weight"] = tensors.pop(next(name for name in tensors if name.startswith("head.")))
     monkeypatch.setattr(Bundle, "read", lambda self, name: safetensors.torch.save(tensors))
-    with pytest.raises(BundleError, match="not the tensors of 'test_resnet': 1 missing, 1 unknown"):
+    with pytest.raises(BundleError, match="2 of its tensors are missing, unknown or of another shape"):
         from_bundle(opened)
 
 
@@ -116,7 +116,7 @@ def test_weights_of_another_shape_are_refused(bundle: Path, monkeypatch: pytest.
     name = next(name for name in tensors if name.startswith("head."))
     tensors[name] = torch.zeros(1)
     monkeypatch.setattr(Bundle, "read", lambda self, name: safetensors.torch.save(tensors))
-    with pytest.raises(BundleError, match="other shape"):
+    with pytest.raises(BundleError, match="1 of its tensors"):
         from_bundle(opened)
 
 

@@ -2,7 +2,6 @@
 
 import importlib
 import json
-import os
 import sys
 from typing import Any
 
@@ -92,9 +91,8 @@ def main(arguments: list[str] | None = None) -> None:
         _fail(Stopped("stopped by SIGINT before anything was begun", signal=2), debug=debug, arguments=arguments)
     except click.ClickException as error:
         _fail(UsageError(_usage(error)), debug=debug, arguments=arguments)
-    except BrokenPipeError:  # the reader of our output has gone, as in `finetune … | head`
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        sys.exit(0)
+    except SystemExit:
+        sys.exit(0)  # how click ends when the reader of our output has gone, as in `finetune … | head`
     except FinetuneError as error:
         _fail(error, debug=debug, arguments=arguments)
     except OSError as error:

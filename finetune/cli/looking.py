@@ -2,7 +2,7 @@
 
 import json
 import shutil
-from dataclasses import asdict
+from dataclasses import fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -93,7 +93,11 @@ def backbones(pattern: str, as_json: bool) -> None:
         raise UsageError(f"no backbone fits {printable(pattern)!r}{suggestion(pattern, known.names())}")
     entries = [known.entry(name) for name in names]
     if as_json:
-        facts = [{**asdict(e), "tags": {tag: e.tag(tag).license for tag in e.tags}} for e in entries]
+        facts = [
+            {**{field.name: getattr(e, field.name) for field in fields(e) if field.name not in ("tags", "untagged")},
+             "tags": {tag: e.tag(tag).license for tag in e.tags}}
+            for e in entries
+        ]  # fmt: skip
         click.echo(json.dumps({"timm": known.version(), "backbones": facts}, indent=1))
         return
     width = max(len(name) for name in names)

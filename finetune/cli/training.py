@@ -52,7 +52,9 @@ def resume(bundle: Path, as_json: bool) -> None:
     """
     from finetune.bundle import Bundle
     from finetune.cli.show import watch
+    from finetune.starter import must_exist
 
+    must_exist(bundle)
     Bundle.open(bundle)
     with watch() as show:
         from finetune import job

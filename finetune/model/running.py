@@ -130,7 +130,7 @@ def _difference(network: nn.Module, cut: Cut, stage: str, size: int) -> str:
             activation = upto(probe, cut, stage)(images)
             before = activation.clone()
             given = _onward(probe, cut, stage)(activation)
-        except FAULTS as error:
+        except (UsageError, *FAULTS) as error:
             return f"it fails ({printable(str(error))})"
     if not isinstance(given, Tensor) or not torch.equal(given, expected):
         return "more happens there than its modules do"

@@ -43,7 +43,7 @@ def measure(runtime: Runtime) -> Rates:
     macs = facts.macs * _BATCH / 1e9
     return Rates(
         forward_gmacs=macs * _per_second(forward),
-        training_gmacs=3 * macs * _per_second(step),  # forward, gradient of inputs, gradient of weights
+        training_gmacs=macs * _per_second(step),
         decode_images=_decoding(runtime.threads),
         measured=date.today().isoformat(),
         threads=runtime.threads,

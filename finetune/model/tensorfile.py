@@ -86,7 +86,7 @@ def parse(data: bytes, *, pickled: bool, limit: int) -> TensorFile:
     for name, tensor in found.items():
         if not isinstance(name, str) or not _NAME.fullmatch(name):
             raise WeightsError(f"the name of a tensor holds other characters than a-z, A-Z, 0-9, . _ -: {_shown(name)}")
-        if not isinstance(tensor, Tensor) or tensor.layout is not torch.strided or tensor.is_quantized:
+        if not isinstance(tensor, Tensor) or tensor.layout is not torch.strided:
             raise WeightsError(f"its entry {name!r} is not a plain tensor")
     if not found:
         raise WeightsError("it holds no tensors")
@@ -101,7 +101,7 @@ def parse(data: bytes, *, pickled: bool, limit: int) -> TensorFile:
 
 def _safetensors(data: bytes) -> dict[str, Tensor]:
     try:
-        return safetensors.torch.load(data)
+        return dict(sorted(safetensors.torch.load(data).items()))  # it comes in another order every time
     except (safetensors.SafetensorError, *_DAMAGE) as error:
         raise WeightsError(f"damaged, or no safetensors file ({_reason(error)})") from None
 
@@ -140,6 +140,8 @@ def _float32(name: str, tensor: Tensor) -> Tensor:
 
 def _reason(error: BaseException) -> str:
     """The first sentence of what a library said: torch's next ones tell how to read the file without protection."""
+    if isinstance(error, pickle.UnpicklingError):
+        return "the safe reader of torch refuses it"
     text = str(error).strip().partition("\n")[0].partition(". ")[0]
     return printable(f"{type(error).__name__}: {text}" if text else type(error).__name__, limit=120)
 

@@ -191,12 +191,11 @@ def _apply(network: Backbone, found: _Found, *, head: str) -> Receipt:
     else:
         named, left_out = _by_name(found.state, expected, classifier)
     counters = [name for name in expected if name.endswith(_COUNTER)]
-    lacks_counters = not any(name in named for name in counters)
-    if lacks_counters:
+    lacking = len(counters) if [name for name in expected if name not in named] == counters else 0
+    if lacking:
         named |= {name: torch.zeros_like(expected[name]) for name in counters}
     _must_match(named, expected)
     network.module.load_state_dict(named)
-    lacking = len(counters) if lacks_counters else 0
     note = (f"{lacking} counters of batches are not in the file and stand at 0",) if lacking else ()
     return Receipt(
         source=found.source,

@@ -118,7 +118,7 @@ def entry(name: str) -> BackboneFacts:
 
 
 def check(name: str, tag: str | None = None) -> None:
-    """Raises RecipeError unless `name` is an architecture that can be cut into stages and `tag`, where given, its own."""
+    """Raises RecipeError unless `name` is an architecture that can be cut, and `tag`, where given, one of its tags."""
     facts = entry(name)
     if not facts.cut:
         raise RecipeError(f"backbone {name!r} cannot be cut into stages; {FAMILIES}")

@@ -106,7 +106,7 @@ def test_init_writes_a_recipe_that_runs_as_it_is(
     assert "finetune plan photos.yaml" in err
     code, out, err = call("init", "photos")
     assert code == 7
-    assert "'photos.yaml' exists and is not overwritten" in err
+    assert "photos.yaml exists and is not overwritten" in err
     code, out, err = call(
         "run",
         "photos.yaml",
@@ -127,7 +127,7 @@ def test_init_names_the_split_folders_it_finds(call: Call, tmp_path: Path) -> No
     assert "split: {kind: given, test: test, validation: val}" in out
     code, out, _ = call("check", tmp_path / "one.yaml")
     assert code == 0
-    assert out.splitlines()[-1].split() == ["all", "classes", "8", "4", "4"]
+    assert ["all", "classes", "8", "4", "4"] in [line.split() for line in out.splitlines()]
 
 
 def test_check_counts_names_and_exits_with_three_for_data_that_will_not_do(call: Call, photos: Path) -> None:
@@ -198,7 +198,7 @@ def test_predict_keeps_the_order_and_gives_reasons(call: Call, bundle: Path, tmp
     code, out, err = call("predict", bundle, *paths, "--output", output, "--top", 2)
     assert (code, out) == (0, "")
     assert "2 of 13 images could not be read" in err
-    rows = list(csv.DictReader(output.open()))
+    rows = list(csv.DictReader(output.read_text().splitlines()))
     assert [Path(row["path"]).name for row in rows[:3]] == ["broken.png", "=new.png", "missing.png"]
     assert rows[0]["error"]
     assert rows[0]["class_1"] == ""
@@ -247,7 +247,7 @@ def test_evaluate_scores_a_labelled_folder(call: Call, bundle: Path, tmp_path: P
     code, out, _ = call("evaluate", bundle, root, "--json", "--output", tmp_path / "rows.csv")
     scored = json.loads(out)
     assert scored["images"] == 6
-    rows = list(csv.DictReader((tmp_path / "rows.csv").open()))
+    rows = list(csv.DictReader((tmp_path / "rows.csv").read_text().splitlines()))
     right = np.mean([row["class"] == row["label"] for row in rows])
     assert scored["scores"]["accuracy"]["value"] == pytest.approx(right)
 

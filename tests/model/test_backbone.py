@@ -1,0 +1,199 @@
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from finetune.errors import RecipeError, UsageError
+from finetune.model import backbone
+from finetune.model.backbone import BrokenInstallation, InputContract
+from finetune.model.cut import STAGES
+
+# Cut into five stages, and run onward from every cut exactly as the whole.
+EXACT = (
+    "convnext_atto convnextv2_atto cs3darknet_s cspresnet50 densenet121 dla46_c ecaresnet26t edgenext_xx_small "
+    "efficientnet_b0 ese_vovnet19b_slim_dw ghostnet_050 hgnetv2_b0 lcnet_050 mnasnet_small mobilenetv2_050 "
+    "mobilenetv3_small_050 mobilenetv4_conv_small_035 nfnet_l0 regnetx_002 regnety_002 repvgg_a0 res2net50_48w_2s "
+    "resnest14d resnet18 resnet26d resnet50 resnetrs50 resnetv2_50 resnext50_32x4d rexnet_100 seresnet50 skresnet18 "
+    "starnet_s050 test_byobnet test_convnext test_convnext2 test_convnext3 test_efficientnet test_efficientnet_evos "
+    "test_efficientnet_gn test_efficientnet_ln test_nfnet test_resnet tf_efficientnet_lite0 tinynet_e wide_resnet50_2"
+).split()
+# Refused as a whole: several resolutions side by side, activations between stages, no stages, strides of 16 only.
+REFUSED = {
+    "hrnet_w18_small": "which are not four modules",
+    "legacy_xception": "its stage1 holds no tensors",
+    "selecsls42": "what leaves its stem is no map",
+    "test_coatnet": "tensors whose module never ran",
+    "test_mambaout": r"no map \(images, channels, height, width\) but \(2, 40, 40, 16\)",
+    "test_vit": "its stages have strides 16",
+    "vgg11": "its stage1 holds no tensors",
+    "xception41": "its stage1 holds no tensors",
+}
+
+
+@pytest.fixture(autouse=True)
+def _one_thread() -> Iterator[None]:
+    """Small networks on small images gain nothing from more, and lose much where processors are shared."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
+
+
+def images(count: int = 2, size: int = 64) -> Tensor:
+    return torch.randn(count, 3, size, size, generator=torch.Generator().manual_seed(7))
+
+
+@pytest.mark.parametrize("name", EXACT)
+def test_every_tensor_is_in_one_stage_and_the_network_runs_onward_from_every_cut(name: str) -> None:
+    network = backbone.build(name)
+    module = network.module
+    assert set(network.tensors) == {key for key, _ in (*module.named_parameters(), *module.named_buffers())}
+    assert set(network.tensors.values()) == set(STAGES) == set(network.stages)
+    assert network.module_stage == {one: stage for stage in STAGES for one in network.stages[stage]}
+    before = {key: tensor.clone() for key, tensor in module.state_dict().items()}
+    module.eval()
+    with torch.no_grad():
+        whole = module(images())
+        assert whole.shape == (2, network.features)
+        for stage in STAGES:
+            activation = network.upto(stage)(images())
+            assert activation.shape[1] == network.channels[stage]
+            if stage != "stage4":
+                assert activation.shape[2:] == (64 // network.strides[stage], 64 // network.strides[stage])
+            assert torch.equal(network.onward(stage)(activation), whole)
+    assert all(torch.equal(tensor, before[key]) for key, tensor in module.state_dict().items())
+
+
+@pytest.mark.parametrize("name", ["test_resnet", "test_convnext", "test_efficientnet", "test_byobnet", "test_nfnet"])
+def test_gradients_reach_the_stages_after_a_cut_and_no_others(name: str) -> None:
+    network = backbone.build(name)
+    for position, stage in enumerate(STAGES[:-1]):
+        network.module.zero_grad(set_to_none=True)
+        activation = network.upto(stage)(images()).detach()
+        network.onward(stage)(activation).square().sum().backward()
+        reached = {key for key, parameter in network.module.named_parameters() if parameter.grad is not None}
+        after = {key for key, _ in network.module.named_parameters() if network.tensors[key] in STAGES[position + 1 :]}
+        assert reached == after
+
+
+@pytest.mark.parametrize("name", REFUSED)
+def test_a_network_that_cannot_be_cut_is_refused_with_the_families_that_can(name: str) -> None:
+    with pytest.raises(RecipeError, match="cannot be cut into stages; networks with stages at strides 4, 8, 16 and 32"):
+        backbone.build(name)
+    with pytest.raises(UsageError, match=f"backbone '{name}' cannot be cut into stages: .*{REFUSED[name]}"):
+        backbone.find_cut(name, size=160)
+
+
+def test_a_cut_that_a_network_cannot_run_onward_from_is_refused() -> None:
+    network = backbone.build("mobilevitv2_050", size=64)
+    assert network.onward("stage3")
+    with pytest.raises(UsageError, match=r"backbone 'mobilevitv2_050': the network cannot run onward from"):
+        network.onward("stage1")
+
+
+def test_training_the_network_shows_in_both_parts() -> None:
+    network = backbone.build("test_resnet")
+    upto, onward = network.upto("stage2"), network.onward("stage2")
+    network.module.eval()
+    with torch.no_grad():
+        for parameter in network.module.parameters():
+            parameter.mul_(1.5)
+        assert torch.equal(onward(upto(images())), network.module(images()))
+
+
+def test_onward_in_training_mode_moves_the_statistics_of_later_stages_only() -> None:
+    network = backbone.build("test_resnet")
+    network.module.train()
+    before = {key: buffer.clone() for key, buffer in network.module.named_buffers()}
+    network.onward("stage2")(torch.randn(4, network.channels["stage2"], 4, 4))
+    moved = {network.tensors[key] for key, buffer in network.module.named_buffers() if not torch.equal(buffer, before[key])}
+    assert moved == {"stage3", "stage4"}
+
+
+def test_an_unknown_stage_is_refused_with_the_choices() -> None:
+    network = backbone.build("test_resnet")
+    with pytest.raises(UsageError, match="no stage 'stage5'; did you mean 'stage4'"):
+        network.upto("stage5")
+    with pytest.raises(UsageError, match="no stage 'head'; choose from stem, stage1, stage2, stage3, stage4"):
+        network.onward("head")
+
+
+def test_building_leaves_the_random_numbers_of_others_alone_and_is_the_same_every_time() -> None:
+    torch.manual_seed(5)
+    expected = torch.rand(3)
+    torch.manual_seed(5)
+    first = backbone.build("test_resnet").module.state_dict()
+    assert torch.equal(torch.rand(3), expected)
+    second = backbone.build("test_resnet").module.state_dict()
+    assert all(torch.equal(first[key], second[key]) for key in first)
+
+
+def test_the_contract_is_that_of_the_tag_in_training_or_in_its_test() -> None:
+    half = (0.5, 0.5, 0.5)
+    assert backbone.build("test_resnet").contract == InputContract(160, 0.95, "bilinear", half, half)
+    trained = backbone.build("mobilenetv4_conv_small").contract
+    tested = backbone.build("mobilenetv4_conv_small", contract="test").contract
+    assert (trained.size, trained.crop_pct) == (224, 0.875)
+    assert (tested.size, tested.crop_pct) == (256, 0.95)
+    assert backbone.build("mobilenetv4_conv_small", size=96, contract="test").contract.size == 96
+
+
+def test_a_name_a_tag_or_a_size_that_does_not_fit_is_refused() -> None:
+    with pytest.raises(RecipeError, match="is not the name of a backbone"):
+        backbone.build("hf-hub:evil/x")
+    with pytest.raises(RecipeError, match="unknown tag 'v1' of backbone 'test_resnet'"):
+        backbone.build("test_resnet", tag="v1")
+    with pytest.raises(UsageError, match="takes images of 224 pixels only, not of 64"):
+        backbone.build("resnet50_clip", size=64)
+    with pytest.raises(UsageError, match="backbone 'inception_v3' takes no images of 32 pixels"):
+        backbone.build("inception_v3", size=32)
+
+
+def test_a_network_that_the_installed_timm_lacks_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(backbone.library(), "is_model", lambda name: False)
+    with pytest.raises(UsageError, match=r"the installed timm \S+ has no backbone 'test_resnet'; timm \S+ has"):
+        backbone.build("test_resnet")
+
+
+def test_the_classifiers_tensors_are_those_that_a_network_without_one_lacks() -> None:
+    assert backbone.classifier_tensors("resnet18") == ("fc.weight", "fc.bias")
+    assert backbone.classifier_tensors("test_convnext") == ("head.fc.weight", "head.fc.bias")
+
+
+def test_builds_of_torch_and_torchvision_that_do_not_fit_become_one_sentence(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "timm.py").write_text("raise RuntimeError('operator torchvision::nms does not exist')\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.delitem(sys.modules, "timm")
+    monkeypatch.setattr(torch, "__version__", "2.13.0+cpu")
+    with pytest.raises(BrokenInstallation) as caught:
+        backbone.library()
+    message = str(caught.value)
+    assert message.startswith("torch 2.13.0+cpu and torchvision ")
+    assert message.endswith("torch torchvision --index-url https://download.pytorch.org/whl/cpu")
+    assert caught.value.exit_code == 6
+
+
+def test_another_failure_of_timm_is_not_hidden(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "timm.py").write_text("raise RuntimeError('something else')\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.delitem(sys.modules, "timm")
+    with pytest.raises(RuntimeError, match="something else"):
+        backbone.library()
+
+
+def test_importing_the_module_does_not_import_timm() -> None:
+    code = "import sys; import finetune.model.backbone; assert 'timm' not in sys.modules"
+    subprocess.run([sys.executable, "-c", code], check=True, timeout=60)
+
+
+def test_both_parts_are_modules_that_share_the_networks_parameters() -> None:
+    network = backbone.build("test_resnet")
+    parts: tuple[nn.Module, ...] = (network.upto("stage4"), network.onward("stem"))
+    own = {id(parameter) for parameter in network.module.parameters()}
+    assert all({id(parameter) for parameter in part.parameters()} <= own for part in parts)
