@@ -10,6 +10,7 @@ from typing import Any, NoReturn
 
 import torch
 from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
 
 from finetune.errors import UsageError, printable, suggestion
 from finetune.model.cut import STAGES, Cut
@@ -122,10 +123,11 @@ def _shell(module: nn.Module) -> nn.Module:
 
 def _difference(network: nn.Module, cut: Cut, stage: str, size: int) -> str:
     """Why running up to and onward from `stage` is not running the whole network; empty if it is."""
-    probe = _scrambled(network)
     with torch.no_grad():
-        images = _images(probe, size)
+        probe, images = _probe(network, size)
         expected = probe(images)
+        if not torch.isfinite(expected).all() or torch.equal(expected[0], expected[1]):
+            return "on a trial it gives nothing that could be compared"
         try:
             activation = upto(probe, cut, stage)(images)
             before = activation.clone()
@@ -137,27 +139,28 @@ def _difference(network: nn.Module, cut: Cut, stage: str, size: int) -> str:
     return "" if torch.equal(activation, before) else "it changes the activation that it is given"
 
 
-def _images(network: nn.Module, size: int) -> Tensor:
-    """Two images of noise, small ones if the network takes them."""
-    noise = torch.rand(2, 3, size, size, generator=torch.Generator().manual_seed(0))
-    small = noise[:, :, :_SMALL, :_SMALL]
-    try:
-        network(small)
-    except FAULTS:
-        return noise
-    return small
+def _probe(network: nn.Module, size: int) -> tuple[nn.Module, Tensor]:
+    """A copy of the network on the CPU, with weights that hide nothing, and two images of noise, small ones if it can.
 
-
-def _scrambled(network: nn.Module) -> nn.Module:
-    """A copy with other weights: as initialised, whole branches may be multiplied by zero, and would prove nothing."""
+    As initialised, whole branches may be multiplied by zero. Vectors of scale are drawn from 0.5 to 1.5 instead, biases
+    from -0.5 to 0.5, and batch normalisation has the statistics of the images.
+    """
     probe = copy.deepcopy(network).to("cpu", torch.float32).eval()
     generator = torch.Generator().manual_seed(0)
-    with torch.no_grad():
-        for name, tensor in (*probe.named_parameters(), *probe.named_buffers()):
-            if not tensor.is_floating_point():
-                continue
-            if name.endswith(("bias", "running_mean")):
-                tensor.uniform_(-0.5, 0.5, generator=generator)
-            elif tensor.numel() == max(tensor.shape, default=1) or not tensor.any():
-                tensor.uniform_(0.5, 1.5, generator=generator)
-    return probe
+    for name, parameter in probe.named_parameters():
+        if name.endswith("bias"):
+            parameter.uniform_(-0.5, 0.5, generator=generator)
+        elif parameter.numel() == max(parameter.shape, default=1) or not parameter.any():
+            parameter.uniform_(0.5, 1.5, generator=generator)
+    for module in probe.modules():
+        if isinstance(module, _BatchNorm):
+            module.train().momentum = 1.0
+    images = torch.rand(2, 3, size, size, generator=generator)
+    small = images[:, :, :_SMALL, :_SMALL]
+    try:
+        probe(small)
+    except FAULTS:
+        probe(images)
+    else:
+        images = small
+    return probe.eval(), images

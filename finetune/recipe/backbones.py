@@ -135,11 +135,9 @@ def repository(name: str, tag: str | None = None) -> str:
     found = facts.tag(tag)
     if found.hub is not None:
         return found.hub
-    elsewhere = tuple(other for other, one in facts.tags.items() if one.hub is not None)
-    if elsewhere:
-        raise RecipeError(f"the weights {name}.{found.tag} are not on the hub; these are: {', '.join(elsewhere)}")
+    which = f"weights {found.tag!r}" if found.tag else "weights"
     raise RecipeError(
-        f"backbone {name!r} has no weights on the hub; give them as kind: file, or start from kind: random"
+        f"the hub has no {which} of backbone {name!r}; give weights as kind: file, or start from kind: random"
     )
 
 

@@ -283,6 +283,13 @@ class InPlaceModule(Toy):
         return self.pool(self.stage4(self.stage3(self.stage2(x))))
 
 
+class Constant(Toy):
+    """The same for all images."""
+
+    def pool(self, x: Tensor) -> Tensor:
+        return 0 * super().pool(x)
+
+
 class Hidden(Toy):
     """Calls a stage by another way than its name."""
 
@@ -300,6 +307,7 @@ class Hidden(Toy):
         (Doubling, "stage1", "more happens there than its modules do"),
         (Counting, "stage2", r"it fails \(a side of 16 pixels"),
         (InPlaceModule, "stage1", "it changes the activation that it is given"),
+        (Constant, "stage1", "on a trial it gives nothing that could be compared"),
         (Hidden, "stage1", r"it fails \(the network ran past the end of stage1"),
     ],
 )
@@ -315,6 +323,23 @@ def test_a_network_that_bypasses_its_names_is_found_out_when_it_runs_up_to_a_cut
     toy = Hidden()
     with pytest.raises(UsageError, match="the network ran past the end of stage1"):
         running.upto(toy, of(toy), "stage1")(torch.rand(2, 3, 64, 64))
+
+
+class Large(nn.Conv2d):
+    """Takes images from 128 pixels."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        assert x.shape[2] >= 128
+        return super().forward(x)
+
+
+def test_a_network_that_takes_no_small_images_is_tried_on_its_own_size() -> None:
+    toy = Toy().eval()
+    toy.stem = Large(3, 4, 4, stride=4)
+    images = torch.rand(2, 3, 128, 128)
+    found = cut(toy, LANDMARKS, images)
+    activation = running.upto(toy, found, "stage2")(images)
+    assert torch.equal(running.onward(toy, found, "stage2", size=128)(activation), toy(images))
 
 
 def test_branches_that_start_at_zero_do_not_hide_a_difference() -> None:

