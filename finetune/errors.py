@@ -1,7 +1,7 @@
 """The errors a user can cause, each with its exit code.
 
-A message says what is wrong, where, and what would be right. Text that came from outside (file names, class names, lines of
-a recipe) goes through `printable` before it reaches a terminal, a log or a page.
+A message says what is wrong, where, and what would be right. Text that came from outside (file names, class names,
+lines of a recipe) goes through `printable` before it reaches a terminal, a log or a page.
 """
 
 import difflib
@@ -102,7 +102,9 @@ class Stopped(FinetuneError):
 
 
 def printable(text: str, *, limit: int = 200) -> str:
-    """`text` on one line, safe for a terminal: control, bidirectional and undecodable characters as escapes, cut at `limit`."""
+    """`text` on one line, safe for a terminal: control, bidirectional and undecodable characters as escapes, cut at
+    `limit`.
+    """
     shown = "".join(c if c == " " or _is_harmless(c) else _escape(c) for c in text)
     return shown if len(shown) <= limit else shown[: limit - 1] + "…"
 

@@ -3,30 +3,29 @@
 Nothing here is clever: each line calls the room that knows how.
 """
 
-import contextlib
 import json
 import math
 import shutil
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Protocol, cast
 
 import safetensors.torch
 
 import finetune
 from finetune import report, starter
-from finetune.bundle import Bundle
+from finetune.bundle import Bundle, Timings
 from finetune.data.catalog import Catalog
-from finetune.data.decode import Preprocessing
+from finetune.data.decode import Interpolation, Preprocessing
 from finetune.data.survey import Survey, find, survey
 from finetune.diagnose import mistakes, reference
 from finetune.errors import BundleError, Stopped, listing, printable
 from finetune.model import backbone, heads, weights
 from finetune.model.backbone import InputContract
 from finetune.model.classifier import Classifier
-from finetune.predict import evaluate
+from finetune.predict import Check, evaluate
 from finetune.recipe import file as recipe_file
 from finetune.recipe import plan as planning
 from finetune.recipe.machine import versions
@@ -82,17 +81,18 @@ def run(
     show: Show | None = None,
     command: Sequence[str] = (),
 ) -> Bundle:
-    """Runs a recipe, a recipe file, or a folder of images with the recipe that `init` would write; returns the finished bundle.
+    """Runs a recipe, its file, or a folder of images with the recipe that `init` would write; returns the bundle.
 
-    output: the folder of the bundle, which must be new or empty; by default `runs/<name>/<number>`. overrides: lines such as
-    "train.batch_size=64", applied before the recipe is checked. plan: phases to train instead of those the recipe plans.
-    Raises a FinetuneError for everything that the caller can mend; its `exit_code` says of what kind it is.
+    output: the folder of the bundle, which must be new or empty; by default `runs/<name>/<number>`. overrides: lines
+    such as "train.batch_size=64", applied before the recipe is checked. plan: phases to train instead of those the
+    recipe plans. Raises a FinetuneError for everything that the caller can mend; its `exit_code` says of what kind it
+    is.
     """
     show = show or Silent()
     recipe = starter.recipe_of(source, overrides)
     found = find(recipe)
     with stop_requests() as stop, generators_kept():
-        timings = _Timings()
+        timings = Timings()
         with timings.part("weights"):
             network = _network(recipe)
             receipt = weights.load(network, recipe.backbone.weights, seed=recipe.seed, classes=len(found.classes))
@@ -115,9 +115,9 @@ def run(
 def resume(folder: str | Path, *, show: Show | None = None) -> Bundle:
     """Goes on with a run that was stopped or killed, from its last complete epoch; returns the finished bundle.
 
-    On the same machine with the same versions and threads the bundle is the one that an uncut run leaves, bit for bit (times
-    aside). A complete bundle is returned as it is. Raises BundleError when the images or the checkpoint are not those of the
-    run.
+    On the same machine with the same versions and threads the bundle is the one that an uncut run leaves, bit for bit
+    (times aside). A complete bundle is returned as it is. Raises BundleError when the images or the checkpoint are not
+    those of the run.
     """
     show = show or Silent()
     bundle = Bundle.open(Path(folder))
@@ -129,10 +129,9 @@ def resume(folder: str | Path, *, show: Show | None = None) -> Bundle:
         return bundle
     recipe = recipe_file.load(bundle.folder / "recipe.yaml")
     with stop_requests() as stop, generators_kept(), bundle.locked():
-        timings = _Timings(bundle)
+        timings = Timings(bundle)
         surveyed = survey(recipe, find(recipe), progress=_watch(show, stop, "reading images"))
         _must_be_the_same_images(bundle, surveyed)
-        plan = planning.from_json((bundle.folder / "plan.json").read_text(), source=str(bundle.folder / "plan.json"))
         decided = bundle.facts["decided"]
         runtime = start(decided["precision"], threads=decided["threads"])
         _say_differences(bundle, runtime, show)
@@ -141,7 +140,7 @@ def resume(folder: str | Path, *, show: Show | None = None) -> Bundle:
         if kept is None:
             receipt = weights.load(network, recipe.backbone.weights, seed=recipe.seed, classes=len(surveyed.classes))
             _must_be_the_same_weights(bundle, receipt)
-        setting = _setting(recipe, surveyed, plan, runtime, network.contract)
+        setting = _setting(recipe, surveyed, bundle.plan, runtime, network.contract)
         training = Training(_classifier(recipe, network, setting), setting)
         if kept is not None:
             training.restore(kept)
@@ -159,7 +158,7 @@ def preprocessing(images: Images, contract: InputContract) -> Preprocessing:
         size=size,
         working=working,
         fit=images.fit,
-        interpolation=contract.interpolation,
+        interpolation=cast(Interpolation, contract.interpolation),
         mean=images.mean or contract.mean,
         std=images.std or contract.std,
     )
@@ -221,7 +220,7 @@ def _open(
     )
 
 
-def _train_and_finish(job: _Job, timings: "_Timings") -> None:
+def _train_and_finish(job: _Job, timings: Timings) -> None:
     try:
         _train(job, timings)
         _finish(job, timings)
@@ -235,7 +234,7 @@ def _train_and_finish(job: _Job, timings: "_Timings") -> None:
         ) from None
 
 
-def _train(job: _Job, timings: "_Timings") -> None:
+def _train(job: _Job, timings: Timings) -> None:
     training, bundle = job.training, job.bundle
     epochs = sum(phase.epochs for phase in training.setting.plan.phases)
     begun = time.monotonic()
@@ -252,7 +251,7 @@ def _train(job: _Job, timings: "_Timings") -> None:
     training.take_best()
 
 
-def _finish(job: _Job, timings: "_Timings") -> None:
+def _finish(job: _Job, timings: Timings) -> None:
     """Everything after training, from the weights that ship: test images are touched here, once."""
     training, bundle, split = job.training, job.bundle, job.surveyed.split
     state = {name: tensor.detach().cpu().contiguous() for name, tensor in training.classifier.state_dict().items()}
@@ -293,16 +292,14 @@ def _write_history(bundle: Bundle, training: Training) -> None:
 
 
 def _must_be_the_same_images(bundle: Bundle, surveyed: Survey) -> None:
-    before, now = (
-        (bundle.folder / "catalog.csv").read_text(encoding="utf-8").splitlines(),
-        surveyed.to_csv().splitlines(),
-    )
+    before, now = bundle.read("catalog.csv").decode(), surveyed.to_csv()
     if before != now:
-        gone = [f"then: {line}" for line in before if line not in set(now)]
-        new = [f"now:  {line}" for line in now if line not in set(before)]
+        then, here = dict.fromkeys(before.splitlines()), dict.fromkeys(now.splitlines())
+        gone = [f"then: {line}" for line in then if line not in here]
+        new = [f"now:  {line}" for line in here if line not in then]
         raise BundleError(
-            "the images are not those that the run began with, so it cannot go on exactly; put them back, or run the recipe "
-            f"again into a new folder{listing([*gone, *new])}"
+            "the images are not those that the run began with, so it cannot go on exactly; put them back, or run the "
+            f"recipe again into a new folder{listing([*gone, *new])}"
         )
 
 
@@ -310,8 +307,8 @@ def _must_be_the_same_weights(bundle: Bundle, receipt: weights.Receipt) -> None:
     before = bundle.facts["receipt"]["sha256"]
     if receipt.sha256 != before:
         raise BundleError(
-            f"the pretrained weights have changed since the run began: SHA-256 {before} then, {receipt.sha256} now; put the "
-            "file back, or run the recipe again into a new folder"
+            f"the pretrained weights have changed since the run began: SHA-256 {before} then, {receipt.sha256} now; "
+            "put the file back, or run the recipe again into a new folder"
         )
 
 
@@ -337,28 +334,9 @@ def _say_start(job: _Job, receipt: weights.Receipt) -> None:
     job.show.say(f"bundle: {printable(str(job.bundle.folder))}")
 
 
-def _watch(show: Show, stop: StopRequests, what: str) -> "Any":
+def _watch(show: Show, stop: StopRequests, what: str) -> Check:
     def check(done: int, total: int) -> None:
         show.progress(what, done, total)
         stop.check()
 
     return check
-
-
-class _Timings:
-    """Seconds of each part of the run, kept apart from what must be the same in two runs."""
-
-    def __init__(self, bundle: Bundle | None = None) -> None:
-        self.lines: list[dict[str, object]] = list(bundle.timings) if bundle else []
-
-    @contextlib.contextmanager
-    def part(self, name: str) -> Iterator[None]:
-        begun = time.monotonic()
-        yield
-        self.add(name, time.monotonic() - begun)
-
-    def add(self, name: str, seconds: float) -> None:
-        self.lines.append({"part": name, "seconds": round(seconds, 3)})
-
-    def write_to(self, bundle: Bundle) -> None:
-        bundle.write("timings.jsonl", "".join(json.dumps(line) + "\n" for line in self.lines).encode())

@@ -1,7 +1,7 @@
 """(classifier, images) -> Predictions: the only evaluation there is, and a bundle as a predictor.
 
-Every number that is reported, and every answer that is given, comes through `logits`: one decoding, one view, float32, one
-padded batch size.
+Every number that is reported, and every answer that is given, comes through `logits`: one decoding, one view, float32,
+one padded batch size.
 """
 
 from collections.abc import Callable, Sequence
@@ -44,8 +44,8 @@ def logits(
     """The logits of each picture, float32 (classes,), or why it could not be read; in the order of `pictures`.
 
     Paths are files; arrays are (h, w, 3) uint8. `check(done, total)` is called between batches and may raise to stop.
-    The classifier is put in evaluation mode. On one device with one thread count the logits of a picture are the same bits
-    whatever stands beside it.
+    The classifier is put in evaluation mode. On one device with one thread count the logits of a picture are the same
+    bits whatever stands beside it.
     """
     classifier.eval()
     size = runtime.evaluation_batch
@@ -78,7 +78,9 @@ def evaluate(
     runtime: Runtime,
     check: Check | None = None,
 ) -> Predictions:
-    """The predictions of every image of a catalog, with its labels. Raises DataError for files that have become unreadable."""
+    """The predictions of every image of a catalog, with its labels. Raises DataError for files that have become
+    unreadable.
+    """
     paths = [sample.file for sample in catalog.samples]
     rows = logits(classifier, paths, preprocessing=preprocessing, runtime=runtime, check=check)
     groups = tuple(sample.group or sample.key for sample in catalog.samples)
@@ -103,8 +105,9 @@ class Predictor:
     def predict(self, pictures: Picture | Sequence[Picture]) -> Predictions:
         """Predictions with `labels=None`, in the order given.
 
-        pictures: a path or a folder (its images, at any depth), a PIL image, a uint8 array (h, w, 3), or a sequence of them.
-        Raises DataError naming every picture that cannot be read, and UsageError for anything that is not a picture.
+        pictures: a path or a folder (its images, at any depth), a PIL image, a uint8 array (h, w, 3), or a sequence of
+        them. Raises DataError naming every picture that cannot be read, and UsageError for anything that is not a
+        picture.
         """
         pictures = gather(pictures)
         keys = tuple(_key(picture, place) for place, picture in enumerate(pictures))
@@ -146,14 +149,15 @@ class Score:
 def score_folder(predictor: Predictor, root: Path, *, check: Check | None = None) -> Score:
     """Scores a predictor on class folders whose names are classes that it knows.
 
-    Raises UsageError for a folder with train/ and test/ in it, and DataError for a class that the predictor does not know.
+    Raises UsageError for a folder with train/ and test/ in it, and DataError for a class that the predictor does not
+    know.
     """
     found = folder.read(FolderData(root=str(root)))
     splits = sorted({sample.split for sample in found.samples if sample.split})
     if splits:
         raise UsageError(
-            f"{printable(str(root))} holds the split folders {', '.join(splits)}, and a score on images that were trained on "
-            f"says nothing; evaluate one of them, such as {printable(str(root / splits[0]))}"
+            f"{printable(str(root))} holds the split folders {', '.join(splits)}, and a score on images that were "
+            f"trained on says nothing; evaluate one of them, such as {printable(str(root / splits[0]))}"
         )
     unknown = [name for name in found.classes if name not in predictor.classes]
     if unknown:
@@ -180,8 +184,8 @@ def from_bundle(bundle: Bundle) -> Classifier:
     wrong = sorted(name for name in wanted.keys() | given.keys() if wanted.get(name) != given.get(name))
     if wrong:
         raise BundleError(
-            f"{printable(str(bundle.folder / 'model.safetensors'))}: {len(wrong)} of its tensors are missing, unknown or of "
-            f"another shape than those of {facts['backbone']['name']!r}{listing(wrong, limit=10)}"
+            f"{printable(str(bundle.folder / 'model.safetensors'))}: {len(wrong)} of its tensors are missing, unknown "
+            f"or of another shape than those of {facts['backbone']['name']!r}{listing(wrong, limit=10)}"
         )
     classifier.load_state_dict(tensors)
     return classifier
@@ -199,7 +203,7 @@ def gather(pictures: Picture | Sequence[Picture]) -> list[Picture]:
             found.extend(folder.images_below(Path(picture)) if Path(picture).is_dir() else [Path(picture)])
         else:
             raise UsageError(
-                f"cannot predict on a {type(picture).__name__}; give paths, folders, PIL images or uint8 arrays (h, w, 3)"
+                f"cannot predict on a {type(picture).__name__}; give paths, folders, PIL images or uint8 (h, w, 3)"
             )
     return found
 

@@ -29,7 +29,9 @@ R = TypeVar("R")
 
 @dataclass(frozen=True)
 class Runtime:
-    """What was decided about the machine; `precision` is that of gradient steps, everything that is reported is float32."""
+    """What was decided about the machine; `precision` is that of gradient steps, everything that is reported is
+    float32.
+    """
 
     device: torch.device
     precision: Precision
@@ -51,8 +53,8 @@ class Runtime:
 
 
 def start(precision: Precision | None = None, *, threads: int | None = None) -> Runtime:
-    """The runtime of this process. What is None is decided: bf16 where the hardware has the instructions, all the threads
-    that torch takes by itself.
+    """The runtime of this process. What is None is decided: bf16 where the hardware has the instructions, all the
+    threads that torch takes by itself.
 
     Raises UsageError for bf16 where the hardware lacks it, and when started as one of several processes.
     """
@@ -129,7 +131,9 @@ class StopRequests:
 
 @contextlib.contextmanager
 def stop_requests() -> Iterator[StopRequests]:
-    """Listens to SIGINT and SIGTERM while the block runs; outside the main thread, where Python has no signals, to nothing."""
+    """Listens to SIGINT and SIGTERM while the block runs; outside the main thread, where Python has no signals, to
+    nothing.
+    """
     requests = StopRequests()
     if threading.current_thread() is not threading.main_thread():
         yield requests
@@ -143,10 +147,11 @@ def stop_requests() -> Iterator[StopRequests]:
 
 
 def in_order(function: Callable[[T], R], items: Iterable[T], *, threads: int, ahead: int) -> Iterator[R]:
-    """`function` of each item, in the order of the items, computed by threads at most `ahead` items before they are asked for.
+    """`function` of each item, in the order of the items, computed by threads at most `ahead` items before they are
+    asked for.
 
-    An exception of `function` is raised where its result would have been. Threads suffice: image decoding and augmentation
-    let go of the interpreter lock.
+    An exception of `function` is raised where its result would have been. Threads suffice: image decoding and
+    augmentation let go of the interpreter lock.
     """
     with ThreadPoolExecutor(threads) as pool:
         waiting: deque[Future[R]] = deque()

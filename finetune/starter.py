@@ -26,8 +26,8 @@ _SMALL = 112  # pixels; below it an image carries less than half of the side tha
 def recipe_of(source: Recipe | str | Path, overrides: Sequence[str] = ()) -> Recipe:
     """The recipe that is meant: one as it is, that of a file, or the one that `recipe_text` gives for a folder.
 
-    overrides: lines such as "train.batch_size=64". Raises UsageError for a path that is not there, RecipeError for a recipe
-    that says something impossible, DataError for a folder that cannot be learnt from.
+    overrides: lines such as "train.batch_size=64". Raises UsageError for a path that is not there, RecipeError for a
+    recipe that says something impossible, DataError for a folder that cannot be learnt from.
     """
     if isinstance(source, Recipe):
         return (
@@ -55,8 +55,8 @@ def must_exist(path: Path) -> None:
 
 
 def recipe_text(root: Path, *, written: str | None = None, command: str | None = None) -> str:
-    """The recipe for a folder of images. `written` is the path as it shall stand in the recipe, by default `root` itself;
-    `command` is named in its first line. Raises DataError for a folder that cannot be learnt from.
+    """The recipe for a folder of images. `written` is the path as it shall stand in the recipe, by default `root`
+    itself; `command` is named in its first line. Raises DataError for a folder that cannot be learnt from.
     """
     catalog = folder.read(FolderData(root=str(root.absolute())))
     side = _typical_side(catalog)
@@ -117,9 +117,10 @@ def _training(side: int) -> Sequence[str]:
     if side < _SMALL:
         size = max(32, min(224, 32 * round(side / 32)))
         return [
-            f"# images of about {side} pixels: far from what the weights have seen, so that every stage trains",
+            f"# images of about {side} pixels: far from what the weights have seen, so that every stage trains;",
+            "# flip: true where left and right do not matter",
             "schedule: {kind: full, epochs: 20, lr: 2.0e-3, lr_decay: 0.8}",
-            f"images: {{size: {size}, fit: squash, augment: {{kind: light, flip: false}}}}  # flip: true where left and right do not matter",
+            f"images: {{size: {size}, fit: squash, augment: {{kind: light, flip: false}}}}",
             "train: {batch_size: 32}",
         ]
     return [

@@ -1,4 +1,6 @@
-"""Small things that tests of several rooms draw on: folders of drawn images, recipes over them, an untrained small network."""
+"""Small things that tests of several rooms draw on: folders of drawn images, recipes over them, an untrained small
+network.
+"""
 
 import os
 from collections.abc import Callable, Mapping
@@ -46,7 +48,8 @@ SCHEDULES = {
     "full": "{kind: full, epochs: 2, lr: 1.0e-3, lr_decay: 0.7}",
     "gradual": "{kind: gradual, epochs: 1, lr: 1.0e-3, lr_decay: 0.5}",
     "stages": "{kind: stages, train: [stage4, head], epochs: 2, lr: 1.0e-3}",
-    "phases": "{kind: phases, phases: [{train: [head], epochs: 1, lr: 1.0e-2}, {train: [stage3, head], epochs: 2, lr: 1.0e-3}]}",
+    "phases": "{kind: phases, phases: [{train: [head], epochs: 1, lr: 1.0e-2}, "
+    "{train: [stage3, head], epochs: 2, lr: 1.0e-3}]}",
 }
 
 

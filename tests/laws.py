@@ -56,7 +56,9 @@ class Crash(BaseException):
 
 
 def contents(folder: Path) -> dict[str, Any]:
-    """Every file of a bundle by name: bytes, and of bundle.json what does not depend on when and how the run was called."""
+    """Every file of a bundle by name: bytes, and of bundle.json what does not depend on when and how the run was
+    called.
+    """
     files: dict[str, Any] = {
         path.relative_to(folder).as_posix(): path.read_bytes()
         for path in sorted(folder.rglob("*"))

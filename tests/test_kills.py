@@ -1,7 +1,7 @@
 """A run killed from outside, again and again, and resumed each time, equals the run that was left alone: bit for bit.
 
-One process loads the package once and forks a child for every attempt; the parent kills the child with SIGKILL, at random
-moments or while it stands in the middle of writing a checkpoint.
+One process loads the package once and forks a child for every attempt; the parent kills the child with SIGKILL, at
+random moments or while it stands in the middle of writing a checkpoint.
 """
 
 import json
@@ -28,7 +28,9 @@ draw = random.Random(0)
 log = []
 
 def attempt(pause_at):
-    """Forks a child that runs or resumes; it reports each checkpoint operation, and waits for ever at the one asked for."""
+    """Forks a child that runs or resumes; it reports each checkpoint operation, and waits for ever at the one asked
+    for.
+    """
     reads, writes = os.pipe()
     child = os.fork()
     if child:
@@ -89,7 +91,8 @@ print(json.dumps(log))
 @pytest.mark.skipif(sys.platform != "linux", reason="kills by fork and /proc")
 def test_twenty_kills_five_of_them_inside_a_checkpoint_write(tmp_path: Path, write_recipe: Callable[..., Path]) -> None:
     photos = draw_classes(tmp_path / "photos", {"blue": 8, "green": 8, "red": 8})
-    schedule = "{kind: phases, phases: [{train: [head], epochs: 10, lr: 1.0e-2}, {train: [stage4, head], epochs: 40, lr: 1.0e-3}]}"
+    head, top = "{train: [head], epochs: 10, lr: 1.0e-2}", "{train: [stage4, head], epochs: 40, lr: 1.0e-3}"
+    schedule = f"{{kind: phases, phases: [{head}, {top}]}}"
     recipe = write_recipe(photos, schedule=schedule)
     uncut, killed = tmp_path / "a" / "uncut", tmp_path / "a" / "killed"
     (tmp_path / "a").mkdir()

@@ -172,7 +172,9 @@ def modules() -> dict[str, Path]:
 
 
 def imports(path: Path) -> set[str]:
-    """The modules of this package that a file imports, at its top or inside functions; imports for type checkers do not count."""
+    """The modules of this package that a file imports, at its top or inside functions; imports for type checkers do not
+    count.
+    """
     known, found = modules(), set()
     tree = ast.parse(path.read_text(encoding="utf-8"))
     typing_only = {
@@ -246,12 +248,15 @@ def test_nothing_above_the_line_loads_torch(photos: Path, tmp_path: Path, write_
     recipe = write_recipe(photos)
     bundle = job.run(recipe, output=tmp_path / "bundle").folder
     above = [name for name in modules() if name.split(".")[0] in ABOVE_THE_LINE]
+    commands = [
+        ["--help"], ["run", "--help"], ["init", str(photos), "--output", "new.yaml"], ["check", str(photos)],
+        ["check", str(recipe)], ["plan", str(recipe)], ["report", str(bundle)], ["backbones", "resnet*"], ["schema"],
+    ]  # fmt: skip
     code = f"""
 import importlib
 for name in {above!r}: importlib.import_module("finetune." + name)
 from finetune.cli import main
-for arguments in (["--help"], ["init", {str(photos)!r}, "--output", "new.yaml"], ["check", {str(photos)!r}], ["check", {str(recipe)!r}],
-                  ["plan", {str(recipe)!r}], ["report", {str(bundle)!r}], ["backbones", "resnet*"], ["schema"], ["run", "--help"]):
+for arguments in {commands!r}:
     try: main(arguments)
     except SystemExit as end: assert not end.code, (arguments, end.code)
 """

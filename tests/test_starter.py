@@ -8,7 +8,7 @@ from finetune.errors import DataError, RecipeError, UsageError
 from finetune.recipe import file
 from finetune.recipe.schedule import Full, Head
 from finetune.recipe.schema import Given, Package, Stratified
-from tests.conftest import draw, draw_classes
+from tests.conftest import draw
 
 
 def photographs(root: Path, *, side: int = 240) -> Path:

@@ -2,5 +2,6 @@
 
 from finetune.bundle.durable import sync_folder, write_atomically
 from finetune.bundle.folder import CATALOG_COLUMNS, UNSEALED, Bundle
+from finetune.bundle.timings import Timings
 
-__all__ = ["CATALOG_COLUMNS", "UNSEALED", "Bundle", "sync_folder", "write_atomically"]
+__all__ = ["CATALOG_COLUMNS", "UNSEALED", "Bundle", "Timings", "sync_folder", "write_atomically"]

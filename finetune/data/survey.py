@@ -68,7 +68,7 @@ def find(recipe: Recipe) -> Catalog:
 
 
 def survey(recipe: Recipe, found: Catalog, *, progress: Callable[[int, int], None] | None = None) -> Survey:
-    """Opens every file of `found` once, leaves out what cannot be read, as far as the recipe allows, splits the rest."""
+    """Opens every file of `found` once, leaves out what cannot be read (if the recipe lets it), splits the rest."""
     readable, remarks = catalogs.census(
         found, on_bad_image=recipe.data.on_bad_image, threads=os.cpu_count() or 1, progress=progress
     )

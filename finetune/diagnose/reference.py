@@ -15,7 +15,8 @@ IMAGES = 8
 def write(bundle: Bundle, predictions: Predictions, catalog: Catalog, preprocessing: Preprocessing) -> None:
     """Writes `reference/reference.json`: a few images spread over the catalog.
 
-    Of each the SHA-256 of the file, that of the view's bytes (uint8, (size, size, 3), row by row), and the float32 logits.
+    Of each the SHA-256 of the file, that of the view's bytes (uint8, (size, size, 3), row by row), and the float32
+    logits.
     """
     count = min(IMAGES, len(catalog))
     lines = []

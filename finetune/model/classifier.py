@@ -66,8 +66,8 @@ def set_training(classifier: Classifier, train: Collection[str], *, batch_norm: 
     """Training mode for the stages in `train`; every other stage is frozen: no gradients, and evaluation mode.
 
     `requires_grad` has no say over running means, so gradients and modes are set here together, and nowhere else. With
-    `batch_norm="pretrained"` the normalisation layers of trained stages keep their statistics too (their scale and shift
-    train).
+    `batch_norm="pretrained"` the normalisation layers of trained stages keep their statistics too (their scale and
+    shift train).
     """
     classifier.train()
     for stage in classifier.stages():

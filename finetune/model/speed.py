@@ -22,8 +22,8 @@ _SECONDS = 1.5  # the least that each measurement lasts, after a first call that
 
 
 def measure(runtime: Runtime) -> Rates:
-    """A ResNet-18 forward in float32 and a training step in the precision of `runtime`, in 1e9 multiply-adds a second, and
-    JPEG files of 500 x 375 pixels to working images on all threads, in images a second.
+    """A ResNet-18 forward in float32 and a training step in the precision of `runtime`, in 1e9 multiply-adds a second,
+    and JPEG files of 500 x 375 pixels to working images on all threads, in images a second.
     """
     facts = backbones.entry(_NETWORK)
     network = backbone.build(_NETWORK).module.to(runtime.device).to(memory_format=torch.channels_last)

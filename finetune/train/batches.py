@@ -1,7 +1,7 @@
 """Images of a catalog -> batches on the device: which images stand together in an epoch, and how each of them looks.
 
-The order is a function of (seed, epoch), the view of an image one of (seed, epoch, key): threads, batch size and resuming have
-no say in either.
+The order is a function of (seed, epoch), the view of an image one of (seed, epoch, key): threads, batch size and
+resuming have no say in either.
 """
 
 from collections.abc import Iterator
@@ -22,7 +22,7 @@ from finetune.views import TrainingViews
 
 @dataclass(frozen=True)
 class Batch:
-    """`images` uint8 (n, 3, h, w), `labels` int64 (n,) or bool (n, classes), both on the device; `keys` of the images."""
+    """`images` uint8 (n, 3, h, w), `labels` int64 (n,) or bool (n, classes), on the device; `keys` of the images."""
 
     images: Tensor
     labels: Tensor
@@ -35,8 +35,8 @@ def order(images: int, *, seed: int, epoch: int) -> np.ndarray:
 
 
 def sizes(images: int, batch_size: int) -> list[int]:
-    """The sizes of the batches of an epoch, each image in one of them, none over `batch_size`, all within one of each other:
-    no image is dropped, and no batch is left with a single image for batch statistics.
+    """The sizes of the batches of an epoch, each image in one of them, none over `batch_size`, all within one of each
+    other: no image is dropped, and no batch is left with a single image for batch statistics.
     """
     count = -(-images // batch_size)
     return [images // count + (place < images % count) for place in range(count)]

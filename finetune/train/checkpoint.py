@@ -1,8 +1,9 @@
-"""What is kept so that a stopped run goes on as if it had never stopped: model, best model, optimizer, history, patience.
+"""What is kept so that a stopped run goes on as if it had never stopped: model, best model, optimizer, history,
+patience.
 
-A checkpoint is a folder `epoch-0007` of safetensors files and one `state.json`, which holds the SHA-256 of the others. It is
-written under another name and renamed when it is whole; the one before it goes only then. Tensors that no phase trains are
-written once, to `frozen.safetensors`. It knows nothing of schedules or data.
+A checkpoint is a folder `epoch-0007` of safetensors files and one `state.json`, which holds the SHA-256 of the others.
+It is written under another name and renamed when it is whole; the one before it goes only then. Tensors that no phase
+trains are written once, to `frozen.safetensors`. It knows nothing of schedules or data.
 """
 
 import hashlib
@@ -27,7 +28,9 @@ Tensors = Mapping[str, Tensor]
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """What was complete at the end of an epoch. `model`, `best` and `optimizer` hold CPU tensors by name; `state` is JSON."""
+    """What was complete at the end of an epoch. `model`, `best` and `optimizer` hold CPU tensors by name; `state` is
+    JSON.
+    """
 
     model: Tensors
     best: Tensors
@@ -36,7 +39,8 @@ class Checkpoint:
 
 
 def save(folder: Path, checkpoint: Checkpoint, *, epoch: int, frozen: Callable[[], Tensors]) -> None:
-    """Publishes the checkpoint of an epoch in `folder`, then removes older ones. Raises OutOfResources when the disk is full.
+    """Publishes the checkpoint of an epoch in `folder`, then removes older ones. Raises OutOfResources when the disk is
+    full.
 
     `frozen` gives the tensors that never train; they are asked for by the first checkpoint only.
     """
@@ -47,8 +51,8 @@ def save(folder: Path, checkpoint: Checkpoint, *, epoch: int, frozen: Callable[[
         _publish(folder, checkpoint, name=_name(epoch))
     except OSError as error:
         raise OutOfResources(
-            f"the checkpoint of epoch {epoch} could not be written to {printable(str(folder))}: {error.strerror or error}; "
-            "the one before it is whole: make room and resume"
+            f"the checkpoint of epoch {epoch} could not be written to {printable(str(folder))}: "
+            f"{error.strerror or error}; the one before it is whole: make room and resume"
         ) from error
     for old in _published(folder):
         if old.name < _name(epoch):
@@ -58,7 +62,8 @@ def save(folder: Path, checkpoint: Checkpoint, *, epoch: int, frozen: Callable[[
 def load(folder: Path) -> Checkpoint | None:
     """The newest published checkpoint with the frozen tensors in its `model` and `best`; None when there is none yet.
 
-    Raises BundleError naming the file that is missing, changed or damaged: no older checkpoint is taken instead, in silence.
+    Raises BundleError naming the file that is missing, changed or damaged: no older checkpoint is taken instead, in
+    silence.
     """
     for stale in folder.glob(".tmp-*"):
         shutil.rmtree(stale)
@@ -140,6 +145,6 @@ def _tensors(path: Path, hashes: Mapping[str, str] | None) -> dict[str, Tensor]:
 
 def _damaged(path: Path) -> BundleError:
     return BundleError(
-        f"{printable(str(path))}: this part of the checkpoint is missing, changed or damaged, so the run cannot go on exactly; "
-        "run the recipe again into a new folder"
+        f"{printable(str(path))}: this part of the checkpoint is missing, changed or damaged, so the run cannot go on "
+        "exactly; run the recipe again into a new folder"
     )

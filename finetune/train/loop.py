@@ -1,7 +1,7 @@
 """Training, phase by phase: a generator that the caller drives, watches, saves from, and stops by not asking for more.
 
-It knows nothing of files, signals or screens. What an epoch does is a function of the weights at its start, the seed and its
-number; that is what makes a resumed run equal to an uncut one.
+It knows nothing of files, signals or screens. What an epoch does is a function of the weights at its start, the seed
+and its number; that is what makes a resumed run equal to an uncut one.
 """
 
 import math
@@ -11,7 +11,6 @@ from dataclasses import asdict, dataclass, field
 import torch
 from torch import Tensor, nn
 
-from finetune.data.catalog import Catalog
 from finetune.data.decode import Preprocessing
 from finetune.data.split import Split
 from finetune.errors import Diverged, listing
@@ -30,7 +29,7 @@ from finetune.views import TrainingViews
 
 @dataclass(frozen=True)
 class Step:
-    """One optimizer step: epoch and phase count from 1, `step` from 1 within its epoch, `steps` are those of the epoch."""
+    """One optimizer step; epoch, phase and `step` count from 1, `step` within its epoch, which has `steps`."""
 
     epoch: int
     phase: int
@@ -43,8 +42,9 @@ class Step:
 
 @dataclass(frozen=True)
 class Epoch:
-    """One line of `history.jsonl`, without a clock. `train_loss` and `train_accuracy` are means over the images as they were
-    seen in training; the validation scores are None without validation images. `lr` is the rate of the last step for the phase's full-rate stages.
+    """One line of `history.jsonl`, without a clock. `train_loss` and `train_accuracy` are means over the images as they
+    were seen in training; the validation scores are None without validation images. `lr` is the rate of the last step
+    for the phase's full-rate stages.
     """
 
     epoch: int
@@ -75,8 +75,8 @@ class Setting:
 class Training:
     """The one thing that changes: weights, optimizer, history, and the best epoch so far.
 
-    `best` holds the trained tensors of the epoch with the lowest validation loss, or of the last epoch where there are no
-    validation images.
+    `best` holds the trained tensors of the epoch with the lowest validation loss, or of the last epoch where there are
+    no validation images.
     """
 
     classifier: Classifier
@@ -128,9 +128,9 @@ class Training:
 def fit(training: Training, *, check: Check | None = None) -> Iterator[Step | Epoch]:
     """Trains from where `training` stands to the end of its plan, yielding every step and every epoch.
 
-    After an `Epoch` is yielded, `training` is that of its end and may be saved; after a `Step` it is in the middle of one.
-    `check(done, total)` is called between the batches of an evaluation and may raise to stop. Raises Diverged before a step
-    whose loss or gradient is not finite, and DataError when an image file has gone.
+    After an `Epoch` is yielded, `training` is that of its end and may be saved; after a `Step` it is in the middle of
+    one. `check(done, total)` is called between the batches of an evaluation and may raise to stop. Raises Diverged
+    before a step whose loss or gradient is not finite, and DataError when an image file has gone.
     """
     while (place := _next(training)) is not None:
         number, phase = place
@@ -218,7 +218,7 @@ def _step(training: Training, batch: Batch, *, share: float, weights: Tensor | N
         logits = training.classifier(batch.images)
     value = loss(logits, batch.labels, smoothing=train.label_smoothing, class_weights=weights)
     _must_be_finite(value, "loss", batch, optimizer, where)
-    value.backward()
+    torch.autograd.backward(value)
     parameters = [p for group in optimizer.param_groups for p in group["params"]]
     norm = nn.utils.clip_grad_norm_(parameters, train.clip_norm or math.inf)
     _must_be_finite(norm, "gradient", batch, optimizer, where)

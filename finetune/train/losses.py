@@ -10,9 +10,9 @@ def loss(logits: Tensor, labels: Tensor, *, smoothing: float = 0.0, class_weight
     """The mean loss of a batch, float32, on logits (n, classes).
 
     labels int64 (n,): softmax cross-entropy. labels bool (n, classes): the mean over images and classes of the binary
-    cross-entropies (multi-label). `smoothing` in [0, 1) moves that share of each target to the uniform one (Szegedy et al.
-    2016, section 7). With `class_weights` (classes,) each image counts by the weight of its class, and the sum is divided by
-    the sum of the weights; in the multi-label case the weights are those of the positive answers.
+    cross-entropies (multi-label). `smoothing` in [0, 1) moves that share of each target to the uniform one (Szegedy et
+    al. 2016, section 7). With `class_weights` (classes,) each image counts by the weight of its class, and the sum is
+    divided by the sum of the weights; in the multi-label case the weights are those of the positive answers.
     """
     logits = logits.float()
     if labels.ndim == 1:
@@ -24,8 +24,8 @@ def loss(logits: Tensor, labels: Tensor, *, smoothing: float = 0.0, class_weight
 def balanced_weights(labels: np.ndarray, *, classes: int) -> Tensor:
     """Weights (classes,) float32, inversely proportional to how often a class occurs, with a mean of 1 over images.
 
-    labels: int64 (n,), or bool (n, classes), where the weight of a class is its negatives per positive. A class that does
-    not occur gets weight 1.
+    labels: int64 (n,), or bool (n, classes), where the weight of a class is its negatives per positive. A class that
+    does not occur gets weight 1.
     """
     if labels.ndim == 2:
         positives = labels.sum(axis=0)

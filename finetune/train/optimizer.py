@@ -41,7 +41,8 @@ def set_rates(optimizer: torch.optim.Optimizer, share: float) -> None:
 
 def rate_share(step: int, *, steps: int, warmup: float) -> float:
     """The share of the peak rate at a step of a phase: a linear rise over the first `warmup` of its steps, then half a
-    cosine down towards zero (Loshchilov and Hutter 2017, equation 5, without restarts). In (0, 1] for 0 <= step < steps.
+    cosine down towards zero (Loshchilov and Hutter 2017, equation 5, without restarts). In (0, 1] for 0 <= step <
+    steps.
     """
     rising = round(warmup * steps)
     if step < rising:

@@ -46,7 +46,7 @@ def test_the_facts_are_those_a_plan_asks_for(photos: Path, write_recipe: Callabl
 def test_an_unreadable_image_is_fatal_when_the_recipe_says_so(photos: Path, write_recipe: Callable[..., Path]) -> None:
     (photos / "red" / "000.png").write_bytes(b"")
     recipe = file.load(write_recipe(photos), overrides=["data.on_bad_image=error"])
-    with pytest.raises(DataError, match="red/000.png"):
+    with pytest.raises(DataError, match=r"red/000\.png"):
         survey(recipe, find(recipe))
 
 

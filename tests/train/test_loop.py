@@ -68,12 +68,21 @@ def test_without_validation_images_the_last_epoch_is_kept(photos: Path, write_re
 def test_patience_ends_a_phase_and_the_next_one_begins(photos: Path, write_recipe: Write) -> None:
     recipe = write_recipe(photos, schedule="{kind: full, epochs: 9}", more=", patience: 2")
     run = training(recipe, Plan((Phase(ALL.train, 9, 1e-3, 1.0, "batch"), HEAD), ()))
-    one, two, three = (Epoch(n, 1, ALL.train, 1.0, 0.5, loss, 0.5, 1e-3, n == 1) for n, loss in ((1, 0.5), (2, 0.6), (3, 0.5)))
+    one, two, three = (
+        Epoch(n, 1, ALL.train, 1.0, 0.5, loss, 0.5, 1e-3, n == 1) for n, loss in ((1, 0.5), (2, 0.6), (3, 0.5))
+    )
     run.history = [one, two, three]
     event = next(fit(run))
     assert isinstance(event, Step)
     assert (event.epoch, event.phase) == (4, 2)
-    run.history = [one, two, three, replace(one, epoch=4, phase=2), replace(two, epoch=5, phase=2), replace(two, epoch=6, phase=2)]
+    run.history = [
+        one,
+        two,
+        three,
+        replace(one, epoch=4, phase=2),
+        replace(two, epoch=5, phase=2),
+        replace(two, epoch=6, phase=2),
+    ]
     assert list(fit(run)) == []
 
 
@@ -105,7 +114,7 @@ def test_a_gradient_that_is_not_finite_stops_before_the_step(photos: Path, write
     run = training(write_recipe(photos, more=", clip_norm: null"), Plan((HEAD,), ()))
     run.classifier.head[-1].weight.register_hook(lambda gradient: gradient * math.inf)
     before = tensors(run)
-    with pytest.raises(Diverged, match="the gradient is (inf|nan) at epoch 1, step 1"):
+    with pytest.raises(Diverged, match=r"the gradient is (inf|nan) at epoch 1, step 1"):
         list(fit(run))
     assert all(torch.equal(before[name], tensor) for name, tensor in tensors(run).items())
 
