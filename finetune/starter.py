@@ -125,7 +125,7 @@ def _training(side: int) -> Sequence[str]:
         ]
     return [
         "# the backbone stays as it is and a new head learns: quick, and hard to beat with few images",
-        "schedule: {kind: head, epochs: 15, lr: 3.0e-3}",
+        "schedule: {kind: head, epochs: 10, lr: 3.0e-3}",
         "images: {fit: crop, augment: {kind: light, flip: true}}  # flip: false where left and right matter",
         "train: {batch_size: 32}",
     ]
