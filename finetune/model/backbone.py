@@ -88,6 +88,7 @@ def build(
     RecipeError for an unknown name or tag, UsageError for a network that cannot be cut or does not take that size.
     """
     backbones.check(name, tag)
+    backbones.check_cut(name)
     facts = backbones.entry(name).tag(tag)
     expects = _contract(facts, size, tested=contract == "test")
     if facts.fixed and expects.size != facts.input_size:

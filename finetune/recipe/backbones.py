@@ -81,8 +81,8 @@ class BackboneFacts:
 
 
 def names() -> tuple[str, ...]:
-    """All architectures in alphabetical order."""
-    return tuple(_table()["backbones"])
+    """The architectures that can be cut into stages, and so be used here, in alphabetical order."""
+    return tuple(name for name, row in _table()["backbones"].items() if row["cut"])
 
 
 def version() -> str:
@@ -91,7 +91,7 @@ def version() -> str:
 
 
 def find(pattern: str) -> tuple[str, ...]:
-    """The architectures whose name fits `pattern`: with `*`, `?` or `[` the whole name, otherwise any part of it."""
+    """Those of `names()` that fit `pattern`: with `*`, `?` or `[` the whole name, otherwise any part of it."""
     if any(c in pattern for c in "*?["):
         return tuple(name for name in names() if fnmatch.fnmatchcase(name, pattern))
     return tuple(name for name in names() if pattern in name)
@@ -118,12 +118,16 @@ def entry(name: str) -> BackboneFacts:
 
 
 def check(name: str, tag: str | None = None) -> None:
-    """Raises RecipeError unless `name` is an architecture that can be cut, and `tag`, where given, one of its tags."""
+    """Raises RecipeError unless `name` is an architecture of timm's and `tag`, where given, one of its tags."""
     facts = entry(name)
-    if not facts.cut:
-        raise RecipeError(f"backbone {name!r} cannot be cut into stages; {FAMILIES}")
     if tag is not None:
         facts.tag(tag)
+
+
+def check_cut(name: str) -> None:
+    """Raises RecipeError unless the architecture `name` can be cut into stages, with the families that can."""
+    if not entry(name).cut:
+        raise RecipeError(f"backbone {name!r} cannot be cut into stages; {FAMILIES}")
 
 
 def repository(name: str, tag: str | None = None) -> str:
@@ -135,9 +139,9 @@ def repository(name: str, tag: str | None = None) -> str:
     found = facts.tag(tag)
     if found.hub is not None:
         return found.hub
-    which = f"weights {found.tag!r}" if found.tag else "weights"
+    which = "weights" if tag is None else f"weights {tag!r}"
     raise RecipeError(
-        f"the hub has no {which} of backbone {name!r}; give weights as kind: file, or start from kind: random"
+        f"backbone {name!r} has no {which} on the hub; give them as kind: file, or start from kind: random"
     )
 
 
