@@ -5,13 +5,17 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: demo test lint clean
+.PHONY: demo test lint coverage clean
 
 demo: .venv/installed
 	$(BIN)/finetune run recipes/quickstart.yaml
 
 test: .venv/installed
 	$(BIN)/python -m pytest
+
+coverage: .venv/installed
+	$(BIN)/python -m pytest --cov --cov-report=json --cov-report=
+	$(BIN)/python tests/raises.py
 
 lint: .venv/installed
 	$(BIN)/ruff format --check .

@@ -1,7 +1,9 @@
-"""Accuracy and time of `finetune run` on two folders of photographs, three seeds each: python benchmarks/photographs.py --help
+"""Accuracy and time of `finetune run` on two folders of photographs, three seeds each: python benchmarks/photographs.py
+--help
 
-Each run is a process of its own, timed from its start to its end, imports and report included. A line of JSON for each run is
-appended to the output; runs that are there already are not repeated, so that it may be stopped and started again.
+Each run is a process of its own, timed from its start to its end, imports and report included. A line of JSON for each
+run is appended to the output; runs that are there already are not repeated, so that it may be stopped and started
+again.
 """
 
 import argparse
@@ -41,7 +43,11 @@ def main() -> None:
 
 def run(network: str, weights: str, *, data: str, folder: Path, seed: int) -> dict[str, object]:
     with tempfile.TemporaryDirectory() as place:
-        settings = [f"data.root={folder.absolute()}", f"seed={seed}", f"backbone={{name: {network}, weights: {weights}}}"]
+        settings = [
+            f"data.root={folder.absolute()}",
+            f"seed={seed}",
+            f"backbone={{name: {network}, weights: {weights}}}",
+        ]
         command = [sys.executable, "-m", "finetune", "run", str(ROOT / "recipes" / f"{data}.yaml"), "--json"]
         command += ["--output", f"{place}/bundle", *(word for text in settings for word in ("--set", text))]
         begun, before = time.perf_counter(), os.times()
@@ -59,7 +65,9 @@ def run(network: str, weights: str, *, data: str, folder: Path, seed: int) -> di
 
 
 def commit() -> str:
-    asked = subprocess.run(["git", "rev-parse", "--short", "HEAD"], cwd=ROOT, capture_output=True, text=True, check=False)
+    asked = subprocess.run(
+        ["git", "rev-parse", "--short", "HEAD"], cwd=ROOT, capture_output=True, text=True, check=False
+    )
     return asked.stdout.strip() or "unknown"
 
 

@@ -109,6 +109,12 @@ def printable(text: str, *, limit: int = 200) -> str:
     return shown if len(shown) <= limit else shown[: limit - 1] + "…"
 
 
+def cell(text: str) -> str:
+    """`text` as a cell of a table: undecodable bytes escaped, no formula to a spreadsheet (CWE-1236)."""
+    text = text.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
+    return f"'{text}" if text[:1] in ("=", "+", "-", "@", "\t", "\r") else text
+
+
 def listing(items: Sequence[str], *, limit: int = 20) -> str:
     """The items as indented lines, at most `limit` of them, and how many more there are."""
     lines = [f"\n    {item}" for item in items[:limit]]

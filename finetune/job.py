@@ -21,7 +21,7 @@ from finetune.data.catalog import Catalog
 from finetune.data.decode import Interpolation, Preprocessing
 from finetune.data.survey import Survey, find, survey
 from finetune.diagnose import mistakes, reference
-from finetune.errors import BundleError, Stopped, listing, printable
+from finetune.errors import BundleError, Stopped, UsageError, listing, printable
 from finetune.model import backbone, heads, weights
 from finetune.model.backbone import InputContract
 from finetune.model.classifier import Classifier
@@ -91,6 +91,8 @@ def run(
     show = show or Silent()
     recipe = starter.recipe_of(source, overrides)
     found = find(recipe)
+    target = Path(output) if output else Path("runs") / recipe.name
+    _must_lie_outside(target, Path(recipe.data.root))
     with stop_requests() as stop, generators_kept():
         timings = Timings()
         with timings.part("weights"):
@@ -102,7 +104,7 @@ def run(
         runtime = start(recipe.train.precision)
         setting = _setting(recipe, surveyed, decided, runtime, network.contract)
         classifier = _classifier(recipe, network, setting)
-        bundle = Bundle.create(Path(output)) if output else Bundle.next(Path("runs") / recipe.name)
+        bundle = Bundle.create(target) if output else Bundle.next(target)
         with bundle.locked():
             _open(bundle, recipe, surveyed, setting, classifier, receipt, command)
             timings.write_to(bundle)
@@ -289,6 +291,14 @@ def _predict(job: _Job, catalog: Catalog, name: str) -> Predictions | None:
 def _write_history(bundle: Bundle, training: Training) -> None:
     lines = [json.dumps(asdict(epoch), allow_nan=False) + "\n" for epoch in training.history]
     bundle.write("history.jsonl", "".join(lines).encode())
+
+
+def _must_lie_outside(target: Path, images: Path) -> None:
+    if target.resolve().is_relative_to(images.resolve()):
+        raise UsageError(
+            f"the output {printable(str(target))} would lie among the images in {printable(str(images))}; name a "
+            "folder outside of it with --output, or start from elsewhere"
+        )
 
 
 def _must_be_the_same_images(bundle: Bundle, surveyed: Survey) -> None:

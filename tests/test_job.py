@@ -106,6 +106,17 @@ def test_an_output_that_is_taken_is_refused(photos: Path, tmp_path: Path, write_
         job.run(write_recipe(photos), output=photos)
 
 
+def test_an_output_among_the_images_is_refused(
+    photos: Path, write_recipe: Write, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with pytest.raises(UsageError, match="would lie among the images"):
+        job.run(write_recipe(photos), output=photos / "red" / "run")
+    monkeypatch.chdir(photos)
+    with pytest.raises(UsageError, match="would lie among the images"):
+        job.run(write_recipe(photos))
+    assert not (photos / "runs").exists()
+
+
 def test_without_test_images_the_validation_score_stands_alone(
     photos: Path, tmp_path: Path, write_recipe: Write
 ) -> None:

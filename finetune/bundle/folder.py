@@ -9,7 +9,6 @@ import contextlib
 import csv
 import hashlib
 import io
-import os
 import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -131,18 +130,6 @@ class Bundle:
     def write_json(self, name: str, value: object) -> None:
         """Writes a JSON value, whose numbers must be finite."""
         self.write(name, reading.dump(value))
-
-    def append_line(self, name: str, line: str) -> None:
-        """Adds one line to a file of lines; a last line that a crash cut short is dropped first."""
-        assert "\n" not in line
-        self._must_be_open_to(name)
-        place = self._place(name)
-        with worded(place, needed=len(line)), open(place, "ab+") as file:
-            file.seek(0)
-            file.truncate(file.read().rfind(b"\n") + 1)
-            file.write(f"{line}\n".encode())
-            file.flush()
-            os.fsync(file.fileno())
 
     def describe(self, facts: Mapping[str, Any]) -> None:
         """Writes bundle.json of an unfinished bundle with these facts. Raises OutputTaken in a complete bundle."""

@@ -128,11 +128,18 @@ def _object(row: dict[str, Any]) -> dict[str, Any]:
     """What a row is as JSON; undecodable bytes of a path are written as escapes."""
     answers = [{"class": name, "probability": share} for name, share in row["answers"]]
     label = {"label": row["label"]} if "label" in row else {}
-    return {"path": _text(row["path"]), **label, "answers": answers, "error": row["error"]}
+    return {
+        "path": row["path"].encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace"),
+        **label,
+        "answers": answers,
+        "error": row["error"],
+    }
 
 
 def _csv(rows: Sequence[dict[str, Any]], top: int) -> str:
-    """A row for each image; cells that a spreadsheet would take for a formula get a leading apostrophe (CWE-1236)."""
+    """A header, and a row for each image."""
+    from finetune.errors import cell
+
     labelled = any("label" in row for row in rows)
     top = min(top, max((len(row["answers"]) for row in rows), default=1) or 1)
     table = io.StringIO()
@@ -142,16 +149,7 @@ def _csv(rows: Sequence[dict[str, Any]], top: int) -> str:
     ]
     writer.writerow(["path", *(["label"] if labelled else []), *answers, "error"])
     for row in rows:
-        given = [cell for name, share in row["answers"] for cell in (_cell(name), f"{share:.6f}")]
+        given = [text for name, share in row["answers"] for text in (cell(name), f"{share:.6f}")]
         given += [""] * (2 * top - len(given))
-        writer.writerow([_cell(row["path"]), *([_cell(row["label"])] if labelled else []), *given, row["error"] or ""])
+        writer.writerow([cell(row["path"]), *([cell(row["label"])] if labelled else []), *given, row["error"] or ""])
     return table.getvalue()
-
-
-def _cell(text: str) -> str:
-    text = _text(text)
-    return "'" + text if text[:1] in ("=", "+", "-", "@", "\t", "\r") else text
-
-
-def _text(path: str) -> str:
-    return path.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")

@@ -88,7 +88,7 @@ def main(arguments: list[str] | None = None) -> None:
     except click.exceptions.Exit as end:
         sys.exit(end.exit_code)
     except (click.Abort, KeyboardInterrupt):
-        _fail(Stopped("stopped by SIGINT before anything was begun", signal=2), debug=debug, arguments=arguments)
+        _fail(Stopped("stopped by SIGINT", signal=2), debug=debug, arguments=arguments)
     except click.ClickException as error:
         _fail(UsageError(_usage(error)), debug=debug, arguments=arguments)
     except SystemExit:
@@ -97,7 +97,9 @@ def main(arguments: list[str] | None = None) -> None:
         _fail(error, debug=debug, arguments=arguments)
     except OSError as error:
         _fail(OutOfResources(_system(error)), debug=debug, arguments=arguments)
-    except MemoryError:
+    except (MemoryError, RuntimeError) as error:
+        if not _is_out_of_memory(error):
+            raise
         _fail(
             OutOfResources("not enough memory; a smaller train.batch_size or images.size needs less"),
             debug=debug,
@@ -113,6 +115,11 @@ def _fail(error: FinetuneError, *, debug: bool, arguments: list[str]) -> None:
         click.echo(json.dumps({"error": fault}, indent=1))
     click.echo(f"finetune: error[{error.id}]: {error}", err=True)
     sys.exit(error.exit_code)
+
+
+def _is_out_of_memory(error: MemoryError | RuntimeError) -> bool:
+    """torch has no class of its own for memory that the processor lacks, only a text."""
+    return isinstance(error, MemoryError) or "can't allocate memory" in str(error) or "out of memory" in str(error)
 
 
 def _usage(error: click.ClickException) -> str:

@@ -13,6 +13,7 @@ from finetune.data import catalog as catalogs
 from finetune.data.adapters import folder
 from finetune.data.catalog import Catalog, LeftOut
 from finetune.data.split import Split, split
+from finetune.errors import cell
 from finetune.recipe.plan import Facts
 from finetune.recipe.schema import Random, Recipe
 
@@ -54,11 +55,12 @@ class Survey:
         table = io.StringIO()
         writer = csv.writer(table, lineterminator="\n")
         writer.writerow(["key", "sha256", "label", "group", "split", "note"])
-        rows = [
-            (s.key, s.sha256, s.label, s.group or "", part, "") for part, c in self.parts.items() for s in c.samples
-        ]
-        writer.writerows(sorted(rows))
-        writer.writerows(sorted((left.key, "", "", "", "left out", left.reason) for left in self.left_out))
+        parts = {sample.key: (part, sample) for part, found in self.parts.items() for sample in found.samples}
+        for key, (part, sample) in sorted(parts.items()):
+            label = "|".join(sample.labels)
+            writer.writerow([cell(key), sample.sha256, cell(label), cell(sample.group or ""), part, ""])
+        for left in self.left_out:
+            writer.writerow([cell(left.key), "", "", "", "left out", left.reason])
         return table.getvalue()
 
 

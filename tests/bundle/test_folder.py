@@ -86,8 +86,6 @@ def test_facts_given_at_the_seal_replace_those_before(unfinished):
 def test_a_complete_bundle_is_not_written_but_for_pages(sealed):
     with pytest.raises(OutputTaken, match=r"'model\.safetensors' stays as it is: run into a new folder"):
         sealed.write("model.safetensors", b"")
-    with pytest.raises(OutputTaken, match=r"'history\.jsonl' stays as it is"):
-        sealed.append_line("history.jsonl", "{}")
     with pytest.raises(OutputTaken, match=r"'bundle\.json' stays as it is"):
         sealed.describe(FACTS)
     sealed.write("report.html", b"drawn again")
@@ -214,16 +212,6 @@ def test_predictions_come_back(unfinished):
     assert unfinished.predictions("test").to_bytes() == predictions.to_bytes()
     with pytest.raises(BundleError, match=r"holds no 'predictions/validation\.npz'"):
         unfinished.predictions("validation")
-
-
-def test_lines_are_added_whole_and_a_torn_one_is_dropped(unfinished):
-    unfinished.append_line("history.jsonl", '{"epoch": 1}')
-    with open(unfinished.folder / "history.jsonl", "a") as file:
-        file.write('{"epo')
-    assert unfinished.history == [{"epoch": 1}]
-    unfinished.append_line("history.jsonl", '{"epoch": 2}')
-    assert unfinished.history == [{"epoch": 1}, {"epoch": 2}]
-    assert (unfinished.folder / "history.jsonl").read_text().count("\n") == 2
 
 
 def test_lines_that_are_damaged_are_named(unfinished):

@@ -322,6 +322,7 @@ def test_a_bug_of_ours_is_one_line_and_a_file(capsys: pytest.CaptureFixture[str]
     [
         (PermissionError(13, "Permission denied", "x.yaml"), 6, "error[resources]: permission denied: x.yaml"),
         (MemoryError(), 6, "error[resources]: not enough memory"),
+        (RuntimeError("DefaultCPUAllocator: can't allocate memory"), 6, "error[resources]: not enough memory"),
         (KeyboardInterrupt(), 130, "error[stopped]: stopped by SIGINT"),
     ],
 )
@@ -343,6 +344,15 @@ def test_a_reader_that_goes_away_is_no_error() -> None:
         ["bash", "-o", "pipefail", "-c", command], capture_output=True, text=True, cwd=ROOT, check=False
     )
     assert (done.returncode, done.stderr) == (0, "")
+
+
+def test_a_runtime_error_of_ours_is_not_taken_for_want_of_memory(call: Call, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*arguments: object, **named: object) -> None:
+        raise RuntimeError("odd")
+
+    monkeypatch.setattr(app.app, "main", fail)
+    with pytest.raises(RuntimeError, match="odd"):
+        call("schema")
 
 
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])

@@ -35,6 +35,14 @@ def test_the_table_has_a_row_for_everything_in_the_order_of_keys(surveyed: Surve
     assert rest[0]["note"]
 
 
+def test_no_cell_of_the_table_is_a_formula(photos: Path, write_recipe: Callable[..., Path]) -> None:
+    (photos / "red").rename(photos / "=red")
+    recipe = file.load(write_recipe(photos))
+    rows = list(csv.DictReader(io.StringIO(survey(recipe, find(recipe)).to_csv())))
+    assert {row["label"] for row in rows} == {"blue", "green", "'=red"}
+    assert any(row["key"] == "'=red/000.png" for row in rows)
+
+
 def test_the_facts_are_those_a_plan_asks_for(photos: Path, write_recipe: Callable[..., Path]) -> None:
     recipe = file.load(write_recipe(photos))
     facts = survey(recipe, find(recipe)).facts(recipe)
