@@ -57,7 +57,8 @@ def run(network: str, weights: str, *, data: str, folder: Path, seed: int) -> di
         facts = json.loads((Path(place) / "bundle" / "bundle.json").read_text())
     accuracy = json.loads(finished.stdout)["metrics"]["test"]["accuracy"]
     return {
-        "network": network, "data": data, "seed": seed, **{key: round(accuracy[key], 4) for key in ("value", "low", "high")},
+        "network": network, "data": data, "seed": seed,
+        **{key: round(accuracy[key], 4) for key in ("value", "low", "high")},
         "seconds": round(wall, 1), "cpu_seconds": round(cpu, 1), "precision": facts["decided"]["precision"],
         "threads": facts["decided"]["threads"], "torch": facts["versions"]["torch"], "timm": facts["versions"]["timm"],
         "date": date.today().isoformat(), "commit": commit(),

@@ -18,7 +18,7 @@ from torch import Tensor
 from finetune.bundle import Bundle
 from finetune.data import decode
 from finetune.data.adapters import folder
-from finetune.data.catalog import Catalog, LeftOut, census
+from finetune.data.catalog import Catalog, census
 from finetune.data.decode import Preprocessing
 from finetune.errors import BundleError, DataError, UnreadableImage, UsageError, listing, printable, suggestion
 from finetune.model import backbone, heads
@@ -138,12 +138,11 @@ def load(path: str | Path) -> Predictor:
 
 @dataclass(frozen=True)
 class Score:
-    """A bundle on labelled images: what it answered, how good that is, and which files it could not be asked about."""
+    """A bundle on labelled images: which they are and what was left out of them, what it answered, how good that is."""
 
+    catalog: Catalog
     predictions: Predictions
-    labels: np.ndarray
     scores: dict[str, Any]
-    left_out: tuple[LeftOut, ...]
 
 
 def score_folder(predictor: Predictor, root: Path, *, check: Check | None = None) -> Score:
@@ -168,7 +167,7 @@ def score_folder(predictor: Predictor, root: Path, *, check: Check | None = None
     predictions = evaluate(
         predictor.classifier, readable, preprocessing=predictor.preprocessing, runtime=predictor.runtime, check=check
     )
-    return Score(predictions, readable.labels, scores(predictions), readable.left_out)
+    return Score(readable, predictions, scores(predictions))
 
 
 def from_bundle(bundle: Bundle) -> Classifier:

@@ -61,6 +61,7 @@ def predict(bundle: Path, paths: tuple[Path, ...], output: Path | None, top: int
 @_JSON
 def evaluate(bundle: Path, folder: Path, output: Path | None, as_json: bool) -> None:
     """Score a bundle on a folder of labelled images: class folders with the names that it knows."""
+    from finetune.bundle import Bundle
     from finetune.cli.show import watch
     from finetune.cli.wording import scores_table
     from finetune.errors import UsageError, printable
@@ -73,33 +74,37 @@ def evaluate(bundle: Path, folder: Path, output: Path | None, as_json: bool) -> 
     with watch() as show:
         from finetune.predict import load, score_folder
 
-        predictor = load(bundle)
-        result = score_folder(predictor, folder, check=lambda done, total: show.progress("evaluating", done, total))
+        result = score_folder(load(bundle), folder, check=lambda done, total: show.progress("evaluating", done, total))
+    predictions, catalog = result.predictions, result.catalog
+    learnt = {row["sha256"] for row in Bundle.open(bundle).catalog if row["split"] in ("train", "validation")}
+    seen = sum(sample.sha256 in learnt for sample in catalog.samples)
     if output:
         rows = [
-            {**_row(key, logits, predictor.classes, 1), "label": predictor.classes[label]}
-            for key, logits, label in zip(
-                result.predictions.keys, result.predictions.logits, result.labels, strict=True
-            )
+            {**_row(key, logits, predictions.classes, 1), "label": predictions.classes[label]}
+            for key, logits, label in zip(predictions.keys, predictions.logits, catalog.labels, strict=True)
         ]
         _give(rows, output=output, as_json=False, top=1)
     if as_json:
-        counted = {
-            "images": len(result.predictions.keys),
-            "left_out": [[left.key, left.reason] for left in result.left_out],
-        }
-        click.echo(json.dumps({"bundle": str(bundle), **counted, "scores": result.scores}, indent=1, allow_nan=False))
+        left_out = [[left.key, left.reason] for left in catalog.left_out]
+        facts = {"bundle": str(bundle), "images": len(catalog), "seen_in_training": seen, "left_out": left_out}
+        click.echo(json.dumps({**facts, "scores": result.scores}, indent=1, allow_nan=False))
         return
-    for left in result.left_out:
+    for left in catalog.left_out:
         click.echo(f"left out: {left.key}: {left.reason}", err=True)
-    click.echo(scores_table(result.scores, images=len(result.predictions.keys)))
+    click.echo(scores_table(result.scores, images=len(catalog)))
+    if seen:
+        click.echo(
+            f"{seen} of these images are among those that the bundle was trained or chosen on, byte for byte:\n"
+            "the scores are optimistic"
+        )
 
 
 def _row(path: str, answer: "np.ndarray | UnreadableImage", classes: Sequence[str], top: int) -> dict[str, Any]:
     if not isinstance(answer, np.ndarray):
         return {"path": path, "answers": [], "error": str(answer)}
-    shifted = np.exp(answer.astype(np.float64) - answer.max())
-    probabilities = shifted / shifted.sum()
+    from finetune.scores.predictions import Predictions
+
+    probabilities = Predictions((path,), answer[None], tuple(classes), None).probabilities[0]
     best = np.argsort(-probabilities, kind="stable")[:top]
     return {"path": path, "answers": [(classes[place], float(probabilities[place])) for place in best], "error": None}
 

@@ -22,12 +22,16 @@ def scores_table(scores: Mapping[str, Any], *, images: int) -> str:
     single = {name: value for name, value in scores.items() if isinstance(value, Mapping) and "value" in value}
     width = max(map(len, single))
     lines += [f"    {name.replace('_', ' '):<{width}}  {interval(value)}" for name, value in single.items()]
-    lines += [f"    {f'top {k} accuracy':<{width}}  {interval(value)}" for k, value in scores.get("top_k", {}).items()]
-    lines.append(f"    {'class':<20}  {'images':>6}  {'recall':<20}  {'precision':<20}")
+    lines += [
+        f"    {f'top {k} accuracy':<{width}}  {interval(value)}"
+        for k, value in scores.get("top_k", {}).items()
+        if k != "1"
+    ]
+    lines.append(f"    {'class':<20}  {'images':>6}  {'recall':<20}  precision")
     for row in scores["per_class"]:
         name = printable(row["class"], limit=20)
         both = f"{interval(row['recall']):<20}  {interval(row['precision'])}"
-        lines.append(f"    {name:<20}  {row['support']:>6}  {both}")
+        lines.append(f"    {name:<20}  {row['support']:>6}  {both}".rstrip())
     return "\n".join(lines)
 
 

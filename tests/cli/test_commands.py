@@ -244,9 +244,12 @@ def test_evaluate_scores_a_labelled_folder(call: Call, bundle: Path, tmp_path: P
     assert code == 0
     assert "accuracy" in out
     assert max(map(len, out.splitlines())) <= 80
+    assert "optimistic" not in out
+    out = call("evaluate", bundle, bundle.parent / "photos")[1]
+    assert "22 of these images are among those that the bundle was trained or chosen on" in out
     code, out, _ = call("evaluate", bundle, root, "--json", "--output", tmp_path / "rows.csv")
     scored = json.loads(out)
-    assert scored["images"] == 6
+    assert (scored["images"], scored["seen_in_training"]) == (6, 0)
     rows = list(csv.DictReader((tmp_path / "rows.csv").read_text().splitlines()))
     right = np.mean([row["class"] == row["label"] for row in rows])
     assert scored["scores"]["accuracy"]["value"] == pytest.approx(right)
