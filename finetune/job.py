@@ -129,6 +129,11 @@ def resume(folder: str | Path, *, show: Show | None = None) -> Bundle:
             report.write(bundle)
         shutil.rmtree(bundle.folder / "checkpoints", ignore_errors=True)
         return bundle
+    if "decided" not in bundle.facts:
+        raise BundleError(
+            f"{printable(str(folder))}: this run was cut off before it had begun, so there is nothing to go on from; "
+            "delete the folder and run the recipe again"
+        )
     recipe = recipe_file.load(bundle.folder / "recipe.yaml")
     with stop_requests() as stop, generators_kept(), bundle.locked():
         timings = Timings(bundle)

@@ -223,6 +223,12 @@ def test_a_complete_bundle_is_returned_as_it_is(photos: Path, tmp_path: Path, wr
     assert not (bundle.folder / "checkpoints").exists()
 
 
+def test_a_run_that_had_not_begun_cannot_be_resumed(tmp_path: Path) -> None:
+    Bundle.create(tmp_path / "run")
+    with pytest.raises(BundleError, match="cut off before it had begun"):
+        job.resume(tmp_path / "run")
+
+
 def test_a_folder_that_is_no_bundle_cannot_be_resumed(photos: Path) -> None:
     with pytest.raises(BundleError):
         job.resume(photos)

@@ -18,7 +18,7 @@ from tests.laws import assert_same
 ROOT = Path(__file__).parents[1]
 
 DRIVER = '''
-import json, os, random, select, signal, sys
+import json, os, random, select, shutil, signal, sys
 from pathlib import Path
 from finetune import job
 from finetune.train import checkpoint
@@ -51,8 +51,12 @@ def attempt(pause_at):
         where = os.readlink(f"/proc/self/fd/{descriptor}")
         return reporting(real)(descriptor) if "checkpoints" in where else real(descriptor)
     os.fsync = fsync
-    started = (output / "bundle.json").exists()
-    job.resume(output) if started else job.run(recipe, output=output)
+    said = output / "bundle.json"
+    if said.exists() and '"decided"' in said.read_text():
+        job.resume(output)
+    else:  # killed before it had begun, or for the first time
+        shutil.rmtree(output, ignore_errors=True)
+        job.run(recipe, output=output)
     os.write(writes, b"!")
     os._exit(0)
 

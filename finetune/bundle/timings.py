@@ -12,7 +12,7 @@ class Timings:
     """The lines of `timings.jsonl`; those of an earlier part of the run first, where it is resumed."""
 
     def __init__(self, bundle: Bundle | None = None) -> None:
-        self.lines: list[dict[str, object]] = list(bundle.timings) if bundle else []
+        self.lines: list[dict[str, object]] = list(bundle.timings) if bundle and bundle.has("timings.jsonl") else []
 
     @contextlib.contextmanager
     def part(self, name: str) -> Iterator[None]:

@@ -239,7 +239,10 @@ def test_predict_refuses_what_it_cannot_do(call: Call, bundle: Path, tmp_path: P
 
 
 def test_evaluate_scores_a_labelled_folder(call: Call, bundle: Path, tmp_path: Path) -> None:
-    root = draw_classes(tmp_path / "more", {"blue": 3, "green": 3})
+    root = tmp_path / "more"
+    for number in range(3):
+        draw(root / "blue" / f"{number}.png", hue=(220, 60, 40), seed=5000 + number)
+        draw(root / "green" / f"{number}.png", hue=(40, 160, 60), seed=6000 + number)
     code, out, _ = call("evaluate", bundle, root)
     assert code == 0
     assert "accuracy" in out

@@ -1,0 +1,32 @@
+from finetune.cli.wording import headline, interval, scores_table
+
+SCORE = {"value": 0.94321, "low": 0.9, "high": 0.97}
+NONE = {"value": None, "reason": "no images of this class"}
+
+
+def test_the_headline_says_on_which_images() -> None:
+    images = {"train": 9, "validation": 36, "test": 153}
+    both = {"test": {"accuracy": SCORE}, "validation": {"accuracy": SCORE}, "images": images}
+    assert headline(both) == "test accuracy 0.943 [0.900, 0.970] on 153 images"
+    both.pop("test")
+    assert headline(both) == (
+        "validation accuracy 0.943 [0.900, 0.970] on 36 images, which also chose the epoch: it is optimistic"
+    )
+    assert headline({"images": images}) == "no test and no validation images: nothing was measured"
+
+
+def test_a_score_without_a_value_is_a_dash() -> None:
+    assert interval(NONE) == "-"
+
+
+def test_the_table_has_every_score_and_every_class() -> None:
+    scores = {
+        "accuracy": SCORE, "log_loss": SCORE, "top_k": {"1": SCORE, "3": SCORE}, "confusion": [[1]],
+        "per_class": [{"class": "a\x1b", "support": 4, "recall": SCORE, "precision": SCORE},
+                      {"class": "b", "support": 0, "recall": NONE, "precision": NONE}],
+    }  # fmt: skip
+    lines = scores_table(scores, images=4).splitlines()
+    assert lines[0].startswith("4 images")
+    assert [line.split()[0] for line in lines[1:]] == ["accuracy", "log", "top", "class", "a\\x1b", "b"]
+    assert lines[-1].split() == ["b", "0", "-", "-"]
+    assert all(len(line) <= 80 for line in lines)
