@@ -76,6 +76,13 @@ class OutOfResources(FinetuneError):
     id = "resources"
 
 
+class BrokenInstallation(FinetuneError):
+    """Packages that are installed do not fit together."""
+
+    exit_code = 6
+    id = "installation"
+
+
 class OutputTaken(FinetuneError):
     """The output folder belongs to another run, or is not empty."""
 

@@ -51,22 +51,18 @@ def logits(
     size = runtime.evaluation_batch
     views = in_order(lambda picture: _view(picture, preprocessing), pictures, threads=runtime.threads, ahead=2 * size)
     answers: list[np.ndarray | UnreadableImage] = []
-    pending: list[np.ndarray] = []
-    places: list[int] = []
-    for view in views:
-        places.append(len(answers)) if isinstance(view, np.ndarray) else None
+    waiting: dict[int, np.ndarray] = {}
+    for place, view in enumerate(views):
         answers.append(view)
         if isinstance(view, np.ndarray):
-            pending.append(view)
-        if len(pending) == size:
-            _fill(answers, places, _forward(classifier, pending, size=size, runtime=runtime))
-            pending, places = [], []
+            waiting[place] = view
+        if len(waiting) == size or (place == len(pictures) - 1 and waiting):
+            rows = _forward(classifier, list(waiting.values()), size=size, runtime=runtime)
+            for answered, row in zip(waiting, rows, strict=True):
+                answers[answered] = row
+            waiting = {}
             if check:
                 check(len(answers), len(pictures))
-    if pending:
-        _fill(answers, places, _forward(classifier, pending, size=size, runtime=runtime))
-    if check:
-        check(len(answers), len(pictures))
     return answers
 
 
@@ -227,11 +223,6 @@ def _forward(classifier: Classifier, views: Sequence[np.ndarray], *, size: int, 
 def to_device(views: np.ndarray, runtime: Runtime) -> Tensor:
     """uint8 (n, h, w, 3) on the host -> uint8 (n, 3, h, w) on the device, channels last in memory."""
     return torch.from_numpy(views).permute(0, 3, 1, 2).to(runtime.device, non_blocking=True)
-
-
-def _fill(answers: list[np.ndarray | UnreadableImage], places: Sequence[int], rows: np.ndarray) -> None:
-    for place, row in zip(places, rows, strict=True):
-        answers[place] = row
 
 
 def _table(rows: Sequence[np.ndarray | UnreadableImage], keys: Sequence[str], *, classes: int) -> np.ndarray:

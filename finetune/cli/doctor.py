@@ -28,23 +28,26 @@ def doctor(as_json: bool) -> None:
     from finetune.runtime import start
 
     runtime = start()
+    fault = _installation_fault()
     folder = cache_folder()
     nearest = next(path for path in (folder, *folder.parents) if path.exists())
     facts: dict[str, Any] = {
         "versions": versions(),
+        "packages fit together": "no: " + fault if fault else "yes",
         "processors": os.cpu_count(),
         "free disk here": _gigabytes(shutil.disk_usage(".").free),
         "cache": f"{folder}, {_gigabytes(shutil.disk_usage(nearest).free)} free",
         "hub": hub_answers(),
         **_device(runtime),
     }
-    rates = measure(runtime)
-    write_rates(rates)
-    facts["measured"] = {
-        "forward": f"{rates.forward_gmacs:.0f} billion multiply-adds a second",
-        "training": f"{rates.training_gmacs:.0f} billion multiply-adds a second",
-        "decoding": f"{rates.decode_images:.0f} images of 500 x 375 pixels a second",
-    }
+    if not fault:
+        rates = measure(runtime)
+        write_rates(rates)
+        facts["measured"] = {
+            "forward": f"{rates.forward_gmacs:.0f} billion multiply-adds a second",
+            "training": f"{rates.training_gmacs:.0f} billion multiply-adds a second",
+            "decoding": f"{rates.decode_images:.0f} images of 500 x 375 pixels a second",
+        }
     if as_json:
         click.echo(json.dumps(facts, indent=1))
         return
@@ -58,14 +61,24 @@ def doctor(as_json: bool) -> None:
             click.echo(f"{name}: {value}")
 
 
+def _installation_fault() -> str:
+    """Why the network library cannot be loaded, as one sentence; nothing when it can."""
+    from finetune.errors import BrokenInstallation
+    from finetune.model import backbone
+
+    try:
+        backbone.library()
+    except BrokenInstallation as error:
+        return str(error)
+    return ""
+
+
 def _device(runtime: "Runtime") -> dict[str, Any]:
     from finetune.runtime import has_bf16
 
     return {
         "device": str(runtime.device),
-        "bf16 in hardware": "yes: training steps use it"
-        if has_bf16(runtime.device)
-        else "no: training steps are float32",
+        "bf16 in hardware": "yes: training steps use it" if has_bf16(runtime.device) else "no: they are float32",
         "threads": runtime.threads,
     }
 

@@ -11,18 +11,11 @@ from typing import Any, Literal
 import torch
 from torch import nn
 
-from finetune.errors import FinetuneError, UsageError, printable
+from finetune.errors import BrokenInstallation, UsageError, printable
 from finetune.model import running
 from finetune.model.cut import Cut, cut
 from finetune.recipe import backbones
 from finetune.recipe.backbones import TagFacts
-
-
-class BrokenInstallation(FinetuneError):
-    """Packages that are installed do not fit together."""
-
-    exit_code = 6
-    id = "installation"
 
 
 @dataclass(frozen=True)
@@ -152,11 +145,9 @@ def library() -> Any:
 
 
 def _mixture(torch_version: str, torchvision_version: str) -> str:
-    build = torch_version.partition("+")[2]
-    index = f" --index-url https://download.pytorch.org/whl/{build}" if build else ""
     return (
         f"torch {torch_version} and torchvision {torchvision_version} are builds for different devices and do not work "
-        f"together; install both from one place: pip install --force-reinstall torch torchvision{index}"
+        "together; install both in one command, from the same index: pip install --force-reinstall torch torchvision"
     )
 
 

@@ -13,7 +13,7 @@ import pytest
 
 from finetune import __version__, job
 from finetune.cli import app, main
-from finetune.errors import FinetuneError
+from finetune.errors import BrokenInstallation, FinetuneError
 from tests.conftest import draw, draw_classes
 
 Write = Callable[..., Path]
@@ -301,6 +301,20 @@ def test_doctor_measures_and_plan_then_knows_the_time(call: Call, photos: Path, 
     assert {"versions", "device", "hub", "measured"} <= facts.keys()
     assert "measured on this machine" in " ".join(call("plan", recipe)[1].split())
     assert "versions:" in call("doctor")[1]
+
+
+def test_doctor_names_packages_that_do_not_fit_and_goes_on(call: Call, monkeypatch: pytest.MonkeyPatch) -> None:
+    from finetune.model import backbone
+
+    def broken() -> None:
+        raise BrokenInstallation("torch 1 and torchvision 2 do not work together")
+
+    monkeypatch.setattr(backbone, "library", broken)
+    code, out, _ = call("doctor", "--json")
+    facts = json.loads(out)
+    assert code == 0
+    assert facts["packages fit together"] == "no: torch 1 and torchvision 2 do not work together"
+    assert "measured" not in facts
 
 
 def test_resume_of_a_complete_bundle_says_so(call: Call, bundle: Path) -> None:

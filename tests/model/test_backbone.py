@@ -7,9 +7,9 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from finetune.errors import RecipeError, UsageError
+from finetune.errors import BrokenInstallation, RecipeError, UsageError
 from finetune.model import backbone
-from finetune.model.backbone import BrokenInstallation, InputContract
+from finetune.model.backbone import InputContract
 from finetune.model.cut import STAGES
 
 # Cut into five stages, and run onward from every cut exactly as the whole.
@@ -179,7 +179,7 @@ def test_builds_of_torch_and_torchvision_that_do_not_fit_become_one_sentence(
         backbone.library()
     message = str(caught.value)
     assert message.startswith("torch 2.13.0+cpu and torchvision ")
-    assert message.endswith("torch torchvision --index-url https://download.pytorch.org/whl/cpu")
+    assert message.endswith("from the same index: pip install --force-reinstall torch torchvision")
     assert caught.value.exit_code == 6
 
 
