@@ -114,6 +114,7 @@ class BackboneChoice(Section):
     def conflicts(self) -> Iterator[Conflict]:
         try:
             backbones.check(self.name)
+            backbones.check_cut(self.name)
         except RecipeError as error:
             yield ("name",), str(error)
             return

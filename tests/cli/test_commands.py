@@ -170,7 +170,7 @@ def test_plan_prints_phases_and_writes_them(call: Call, photos: Path, tmp_path: 
 
 
 def test_run_refuses_a_folder_that_is_not_empty(call: Call, photos: Path, write_recipe: Write) -> None:
-    code, _, err = call("run", write_recipe(photos), "--output", photos)
+    code, _, err = call("run", write_recipe(photos), "--output", photos.parent)
     assert code == 7
     assert "error[output]" in err
 

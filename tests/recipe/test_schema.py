@@ -55,8 +55,8 @@ def test_the_tag_is_that_of_the_hub() -> None:
         {"images": {"contract": "test", "size": 224}},
         {"images": {"contract": "test", "fit": "pad"}},
         {"data": {"root": "photos", "pool": True}, "split": {"kind": "stratified"}},
-        {"backbone": {"name": "gcvit_tiny", "weights": {"kind": "file", "path": "w.pth"}}},
-        {"backbone": {"name": "convit_base"}, "images": {"size": 224}},
+        {"backbone": {"name": "mobilenetv2_035", "weights": {"kind": "file", "path": "w.pth"}}},
+        {"backbone": {"name": "resnet50_clip"}, "images": {"size": 224}},
     ],
 )
 def test_combinations_that_mean_something_are_allowed(keys: dict[str, Any]) -> None:
