@@ -103,7 +103,7 @@ def test_a_path_that_is_not_there_is_said_before_anything_is_made(tmp_path: Path
 
 def test_an_output_that_is_taken_is_refused(photos: Path, tmp_path: Path, write_recipe: Write) -> None:
     with pytest.raises(OutputTaken):
-        job.run(write_recipe(photos), output=photos)
+        job.run(write_recipe(photos), output=photos.parent)
 
 
 def test_an_output_among_the_images_is_refused(
