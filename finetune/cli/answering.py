@@ -42,8 +42,6 @@ def predict(bundle: Path, paths: tuple[Path, ...], output: Path | None, top: int
 
         predictor = load(bundle)
         pictures = gather(paths)
-        if not pictures:
-            raise DataError("no images there: " + ", ".join(printable(str(path)) for path in paths))
         answers = predictor.logits(pictures, check=lambda done, total: show.progress("predicting", done, total))
     rows = [_row(str(path), answer, predictor.classes, top) for path, answer in zip(pictures, answers, strict=True)]
     _give(rows, output=output, as_json=as_json, top=top)

@@ -251,7 +251,8 @@ def test_evaluate_scores_a_labelled_folder(call: Call, bundle: Path, tmp_path: P
     assert "optimistic" not in out
     out = call("evaluate", bundle, bundle.parent / "photos")[1]
     counts = Bundle.open(bundle).metrics["images"]
-    assert f"{counts['train'] + counts['validation']} of these images are among those that the bundle was trained or chosen on" in out
+    seen = counts["train"] + counts["validation"]
+    assert f"{seen} of these images are among those that the bundle was trained or chosen on" in out
     code, out, _ = call("evaluate", bundle, root, "--json", "--output", tmp_path / "rows.csv")
     scored = json.loads(out)
     assert (scored["images"], scored["seen_in_training"]) == (6, 0)
