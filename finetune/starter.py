@@ -119,7 +119,7 @@ def _training(side: int) -> Sequence[str]:
         return [
             f"# images of about {side} pixels: far from what the weights have seen, so that every stage trains;",
             "# flip: true where left and right do not matter",
-            "schedule: {kind: full, epochs: 20, lr: 2.0e-3, lr_decay: 0.8}",
+            "schedule: {kind: full, epochs: 20, lr: 1.0e-3, lr_decay: 0.8}",
             f"images: {{size: {size}, fit: squash, augment: {{kind: light, flip: false}}}}",
             "train: {batch_size: 32}",
         ]
