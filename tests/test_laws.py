@@ -1,10 +1,12 @@
 """The laws: what must hold for every schedule, family and precision, whatever the code looks like."""
 
 import ast
+import contextlib
 import graphlib
 import json
 import os
 import re
+import shlex
 import shutil
 import subprocess
 import sys
@@ -18,6 +20,7 @@ from PIL import Image
 
 import finetune
 from finetune import job
+from finetune.cli import main
 from finetune.data.survey import find, survey
 from finetune.model.classifier import Classifier
 from finetune.predict import evaluate
@@ -284,6 +287,26 @@ def test_every_recipe_loads_and_plans_against_the_facts_in_its_header(path: Path
     assert planning.from_json(planning.to_json(plan)) == plan
     if Path(recipe.data.root).exists():
         assert survey(recipe, find(recipe)).facts(recipe) == facts
+
+
+def test_every_console_block_of_the_readme_marked_as_a_test_runs(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    blocks = re.findall(r"<!-- test -->\n```console\n(.*?)```", readme, re.DOTALL)
+    commands = [
+        shlex.split(line, comments=True)[2:] for block in blocks for line in block.splitlines() if "$ finetune " in line
+    ]
+    assert len(commands) >= 3
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "excepthook", sys.excepthook)
+    draw_classes(Path("photos"), {"ant": 8, "bee": 8})
+    shutil.copy(Path("photos/ant/000.png"), "new.jpg")
+    for command in commands:
+        with contextlib.suppress(SystemExit):
+            main(command)
+        assert "error[" not in capsys.readouterr().err, command
+    assert Path("runs/photos/1/report.html").exists()
 
 
 # 7. the public names
