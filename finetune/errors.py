@@ -118,7 +118,7 @@ def printable(text: str, *, limit: int = 200) -> str:
 
 def cell(text: str) -> str:
     """`text` as a cell of a table: undecodable bytes escaped, no formula to a spreadsheet (CWE-1236)."""
-    text = text.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
+    text = printable(text, limit=max(len(text), 200))
     return f"'{text}" if text[:1] in ("=", "+", "-", "@", "\t", "\r") else text
 
 

@@ -21,7 +21,7 @@ from finetune.data.catalog import Catalog
 from finetune.data.decode import Interpolation, Preprocessing
 from finetune.data.survey import Survey, find, survey
 from finetune.diagnose import mistakes, reference
-from finetune.errors import BundleError, Stopped, UsageError, listing, printable
+from finetune.errors import BundleError, OutputTaken, Stopped, UsageError, listing, printable
 from finetune.model import backbone, heads, weights
 from finetune.model.backbone import InputContract
 from finetune.model.classifier import Classifier
@@ -93,6 +93,8 @@ def run(
     found = find(recipe)
     target = Path(output) if output else Path("runs") / recipe.name
     _must_lie_outside(target, Path(recipe.data.root))
+    if output and target.is_dir() and any(target.iterdir()):
+        raise OutputTaken(f"{printable(str(target))} is not empty; a run needs a folder of its own")
     with stop_requests() as stop, generators_kept():
         timings = Timings()
         with timings.part("weights"):

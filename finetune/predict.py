@@ -23,10 +23,10 @@ from finetune.data.decode import Preprocessing
 from finetune.errors import BundleError, DataError, UnreadableImage, UsageError, listing, printable, suggestion
 from finetune.model import backbone, heads
 from finetune.model.classifier import Classifier
-from finetune.recipe.schema import FolderData
 from finetune.runtime import Runtime, in_order, start
 from finetune.scores.metrics import scores
 from finetune.scores.predictions import Predictions
+from finetune.starter import folder_data
 from finetune.views import evaluation_view
 
 Picture = Path | str | Image.Image | np.ndarray
@@ -147,7 +147,7 @@ def score_folder(predictor: Predictor, root: Path, *, check: Check | None = None
     Raises UsageError for a folder with train/ and test/ in it, and DataError for a class that the predictor does not
     know.
     """
-    found = folder.read(FolderData(root=str(root)))
+    found = folder.read(folder_data(root))
     splits = sorted({sample.split for sample in found.samples if sample.split})
     if splits:
         raise UsageError(

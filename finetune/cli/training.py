@@ -29,8 +29,10 @@ def run(source: Path, output: Path | None, overrides: tuple[str, ...], plan_file
     """
     from finetune.cli.show import watch
     from finetune.recipe import plan as planning
-    from finetune.starter import recipe_of
+    from finetune.starter import must_exist, recipe_of
 
+    if plan_file:
+        must_exist(plan_file)
     recipe = recipe_of(source, overrides)
     plan = planning.read(plan_file) if plan_file else None
     with watch() as show:

@@ -126,8 +126,8 @@ def census(
 ) -> tuple[Catalog, dict[str, int]]:
     """The catalog with every file's hash and without unreadable images, and how often each note on an image was made.
 
-    Every file is read once and decoded whole. `skip` leaves unreadable images out, up to 5 % of each class (rounded up,
-    so one of a small class) and never a whole class; more, or any with `error`, raise DataError naming them.
+    Every file is read once and decoded whole. `skip` leaves unreadable images out, up to 5 % of each class (of a small
+    class one) and never a whole class; more, or any with `error`, raise DataError naming them.
     `progress(done, total)` is called from this thread. Samples that are not files are kept as they are.
     """
     kept: list[Sample] = []
@@ -186,10 +186,11 @@ def _check_bad(
     over = [
         f"{unreadable[name]} of {images[name]} of class {printable(name)!r}"
         for name in catalog.classes
-        if unreadable[name] > math.ceil(BAD_SHARE * images[name]) or 0 < unreadable[name] == images[name]
+        if unreadable[name] > max(1, math.floor(BAD_SHARE * images[name])) or 0 < unreadable[name] == images[name]
     ]
     if over:
         raise DataError(
-            f"{summary}, too many to leave out (at most {BAD_SHARE:.0%} of a class, never a whole class){listing(over)}"
+            f"{summary}, too many to leave out (at most 5 % of a class, or one image, never a whole class)"
+            f"{listing(over)}"
             f"\n  mend or remove them{listing(lines)}"
         )

@@ -9,6 +9,14 @@ from finetune.recipe.section import KeyPath
 
 _PATH = re.compile(r"[A-Za-z_]\w*(?:\.\w{1,100})*")
 
+_KINDS: dict[KeyPath, str] = {  # what a section is when it is left out; the schema's defaults
+    ("split",): "stratified",
+    ("head",): "linear",
+    ("schedule",): "head",
+    ("backbone", "weights"): "hub",
+    ("train", "optimizer"): "adamw",
+}
+
 
 class _Misplaced(Exception):
     """The path of an override leads nowhere; the sentence says why."""
@@ -17,9 +25,9 @@ class _Misplaced(Exception):
 def assign(base: Document, assignment: str, *, number: int) -> None:
     """Write `key.path=value` into the data of `base`; the value is read by the grammar of recipes.
 
-    Sections on the way that are missing are made, items of a list are addressed by their number from 0; of two
-    assignments to one key the later counts. What is wrong is added to the faults of `base`; `number` keeps them in
-    order. Raises RecipeError where the value is not YAML.
+    Sections on the way that are missing are made, of their default kind; items of a list are addressed by their number
+    from 0; of two assignments to one key the later counts. What is wrong is added to the faults of `base`; `number`
+    keeps them in order. Raises RecipeError where the value is not YAML.
     """
     place = Place(10**9 + number, 0, Source(f"--set {assignment}"))
     key, equals, text = assignment.partition("=")
@@ -46,7 +54,8 @@ def _put(data: object, path: KeyPath, value: object) -> None:
         if isinstance(data, dict) and isinstance(part, str):
             if data.get(part) is None:
                 _must_be_keys(path, depth)
-                data[part] = {}
+                kind = _KINDS.get(path[: depth + 1])
+                data[part] = {"kind": kind} if kind else {}
             data = data[part]
         else:
             data = _item(data, path[: depth + 1])[1]

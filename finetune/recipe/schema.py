@@ -29,7 +29,7 @@ class FolderData(Section):
     pool: bool = Field(False, description="split folders on disk are put together and split anew")
     nested: bool = Field(False, description="folders inside a class folder belong to the class")
     on_bad_image: Literal["skip", "error"] = Field(
-        "skip", description="skip leaves out up to 5 % of a class, error none"
+        "skip", description="skip leaves out up to 5 % of a class, or one image; error none"
     )
 
 

@@ -121,6 +121,30 @@ def test_init_writes_a_recipe_that_runs_as_it_is(
     assert Path("runs/photos/1/report.html").exists()
 
 
+@pytest.mark.parametrize("name", ["2024", "true", "null", "1e3", ".inf", "my photos", "été"])
+def test_a_folder_of_any_name_can_be_looked_at(
+    name: str, call: Call, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    draw_classes(Path(name), {"a": 3, "b": 3})
+    code, _, err = call("check", name)
+    assert code == 0, err
+    code, _, err = call("init", name, "--output", "r.yaml")
+    assert code == 0, err
+    assert call("check", "r.yaml")[0] == 0
+
+
+@pytest.mark.parametrize("name", ["x\nname: evil", "esc\x1b", "bad\udcff"])
+@pytest.mark.parametrize("command", ["check", "init", "run"])
+def test_a_folder_whose_name_cannot_be_written_down_is_refused(
+    command: str, name: str, call: Call, tmp_path: Path
+) -> None:
+    draw_classes(tmp_path / name, {"a": 3, "b": 3})
+    code, out, err = call(command, tmp_path / name)
+    assert (code, out) == (2, "")
+    assert "cannot be written down; rename the folder" in err
+
+
 def test_init_names_the_split_folders_it_finds(call: Call, tmp_path: Path) -> None:
     for part, count in (("train", 4), ("val", 2), ("test", 2)):
         draw_classes(tmp_path / "set" / part, {"a": count, "b": count})
@@ -338,6 +362,27 @@ def test_a_bug_of_ours_is_one_line_and_a_file(capsys: pytest.CaptureFixture[str]
     assert err.startswith("finetune: error[bug]: ValueError: odd\\x0a; this is a fault of finetune")
     assert "ValueError" in Path(err.rsplit(" ", 1)[1].strip()).read_text()
     Path(err.rsplit(" ", 1)[1].strip()).unlink()
+
+
+def test_a_bug_of_ours_is_an_object_too_where_one_was_asked_for(capsys: pytest.CaptureFixture[str]) -> None:
+    app._report_bug(ValueError, ValueError("odd"), None, as_json=True)
+    out, err = capsys.readouterr()
+    assert json.loads(out)["error"]["id"] == "bug"
+    Path(err.rsplit(" ", 1)[1].strip()).unlink()
+
+
+def test_sigterm_outside_of_a_run_has_its_code_and_its_object(call: Call, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(app.app, "main", lambda **named: signal.raise_signal(signal.SIGTERM))
+    code, out, _ = call("check", "x", "--json")
+    assert code == 143
+    assert json.loads(out)["error"]["message"] == "stopped by SIGTERM"
+    assert signal.getsignal(signal.SIGTERM) == signal.SIG_DFL
+
+
+def test_a_plan_that_is_not_there_is_a_matter_of_usage(call: Call, photos: Path, write_recipe: Write) -> None:
+    code, _, err = call("run", write_recipe(photos), "--plan", photos / "plan.json")
+    assert code == 2
+    assert "there is no" in err
 
 
 @pytest.mark.parametrize(
