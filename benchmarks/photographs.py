@@ -45,11 +45,7 @@ def main() -> None:
 
 def run(network: str, more: list[str], *, data: str, folder: Path, seed: int) -> dict[str, object]:
     with tempfile.TemporaryDirectory() as place:
-        settings = [
-            f"data.root={folder.absolute()}",
-            f"seed={seed}",
-            f"backbone={{name: {network}, weights: {weights}}}",
-        ]
+        settings = [f"data.root={folder.absolute()}", f"seed={seed}", *more]
         command = [sys.executable, "-m", "finetune", "run", str(ROOT / "recipes" / f"{data}.yaml"), "--json"]
         command += ["--output", f"{place}/bundle", *(word for text in settings for word in ("--set", text))]
         begun, before = time.perf_counter(), os.times()
