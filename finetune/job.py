@@ -4,13 +4,12 @@ Nothing here is clever: each line calls the room that knows how.
 """
 
 import json
-import math
 import shutil
 import time
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Protocol, cast
+from typing import Protocol
 
 import safetensors.torch
 
@@ -18,7 +17,6 @@ import finetune
 from finetune import report, starter
 from finetune.bundle import Bundle, Timings
 from finetune.data.catalog import Catalog
-from finetune.data.decode import Interpolation, Preprocessing
 from finetune.data.survey import Survey, find, survey
 from finetune.diagnose import mistakes, reference
 from finetune.errors import BundleError, OutputTaken, Stopped, UsageError, listing, printable
@@ -30,7 +28,7 @@ from finetune.recipe import file as recipe_file
 from finetune.recipe import plan as planning
 from finetune.recipe.machine import versions
 from finetune.recipe.plan import Plan
-from finetune.recipe.schema import Images, Recipe
+from finetune.recipe.schema import Recipe
 from finetune.runtime import Runtime, StopRequests, generators_kept, seed, start, stop_requests
 from finetune.scores.metrics import scores
 from finetune.scores.predictions import Predictions
@@ -159,27 +157,13 @@ def resume(folder: str | Path, *, show: Show | None = None) -> Bundle:
     return Bundle.open(bundle.folder)
 
 
-def preprocessing(images: Images, contract: InputContract) -> Preprocessing:
-    """What the recipe says of pixels, completed by what the pretrained weights expect."""
-    size = images.size or contract.size
-    working = max(size, math.floor(size / contract.crop_pct)) if images.fit == "crop" else size
-    return Preprocessing(
-        size=size,
-        working=working,
-        fit=images.fit,
-        interpolation=cast(Interpolation, contract.interpolation),
-        mean=images.mean or contract.mean,
-        std=images.std or contract.std,
-    )
-
-
 def _network(recipe: Recipe) -> backbone.Backbone:
     chosen, images = recipe.backbone, recipe.images
     return backbone.build(chosen.name, size=images.size, tag=chosen.tag, contract=images.contract)
 
 
 def _setting(recipe: Recipe, surveyed: Survey, plan: Plan, runtime: Runtime, contract: InputContract) -> Setting:
-    pixels = preprocessing(recipe.images, contract)
+    pixels = contract.preprocessing(recipe.images)
     return Setting(
         plan=plan,
         split=surveyed.split,

@@ -10,17 +10,14 @@ from finetune import job
 from finetune.bundle import Bundle
 from finetune.errors import BundleError, OutputTaken, Stopped, UsageError
 from finetune.model import backbone
-from finetune.model.backbone import InputContract
 from finetune.recipe import file
 from finetune.recipe.plan import Phase, Plan
-from finetune.recipe.schema import Images
 from finetune.runtime import StopRequests
 from finetune.train.loop import Epoch, Step
 from tests.conftest import draw, draw_classes
 from tests.laws import Crash, CutAfter
 
 Write = Callable[..., Path]
-CONTRACT = InputContract(size=224, crop_pct=0.875, interpolation="bicubic", mean=(0.5,) * 3, std=(0.5,) * 3)
 
 
 class Watching(job.Silent):
@@ -232,13 +229,6 @@ def test_a_run_that_had_not_begun_cannot_be_resumed(tmp_path: Path) -> None:
 def test_a_folder_that_is_no_bundle_cannot_be_resumed(photos: Path) -> None:
     with pytest.raises(BundleError):
         job.resume(photos)
-
-
-def test_preprocessing_is_that_of_the_weights_but_for_what_the_recipe_says() -> None:
-    plain = job.preprocessing(Images(), CONTRACT)
-    assert (plain.size, plain.working, plain.interpolation) == (224, 256, "bicubic")
-    small = job.preprocessing(Images(size=64, fit="pad", mean=(0.1, 0.2, 0.3), std=(0.3, 0.2, 0.1)), CONTRACT)
-    assert (small.size, small.working, small.mean, small.std) == (64, 64, (0.1, 0.2, 0.3), (0.3, 0.2, 0.1))
 
 
 def test_given_splits_are_scored_as_given(tmp_path: Path, write_recipe: Write) -> None:

@@ -4,18 +4,21 @@ It knows nothing of where weights come from, nor of heads: a network leaves here
 """
 
 import importlib.metadata
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Literal, cast
 
 import torch
 from torch import nn
 
+from finetune.data.decode import Interpolation, Preprocessing
 from finetune.errors import BrokenInstallation, UsageError, printable
 from finetune.model import running
 from finetune.model.cut import Cut, cut
 from finetune.recipe import backbones
 from finetune.recipe.backbones import TagFacts
+from finetune.recipe.schema import Images
 
 
 @dataclass(frozen=True)
@@ -27,9 +30,21 @@ class InputContract:
 
     size: int
     crop_pct: float
-    interpolation: str
+    interpolation: Interpolation
     mean: tuple[float, float, float]
     std: tuple[float, float, float]
+
+    def preprocessing(self, images: Images) -> Preprocessing:
+        """What a recipe says of pixels, completed by what the weights expect."""
+        size = images.size or self.size
+        return Preprocessing(
+            size=size,
+            working=max(size, math.floor(size / self.crop_pct)) if images.fit == "crop" else size,
+            fit=images.fit,
+            interpolation=self.interpolation,
+            mean=images.mean or self.mean,
+            std=images.std or self.std,
+        )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -165,7 +180,7 @@ def _contract(facts: TagFacts, size: int | None, *, tested: bool) -> InputContra
     return InputContract(
         size=size or own,
         crop_pct=(facts.test_crop_pct if tested else None) or facts.crop_pct,
-        interpolation=facts.interpolation,
+        interpolation=cast(Interpolation, facts.interpolation),
         mean=facts.mean,
         std=facts.std,
     )

@@ -11,6 +11,7 @@ from finetune.errors import BrokenInstallation, RecipeError, UsageError
 from finetune.model import backbone
 from finetune.model.backbone import InputContract
 from finetune.model.cut import STAGES
+from finetune.recipe.schema import Images
 
 # Cut into five stages, and run onward from every cut exactly as the whole.
 EXACT = """
@@ -201,3 +202,11 @@ def test_both_parts_are_modules_that_share_the_networks_parameters() -> None:
     parts: tuple[nn.Module, ...] = (network.upto("stage4"), network.onward("stem"))
     own = {id(parameter) for parameter in network.module.parameters()}
     assert all({id(parameter) for parameter in part.parameters()} <= own for part in parts)
+
+
+def test_preprocessing_is_that_of_the_weights_but_for_what_the_recipe_says() -> None:
+    contract = InputContract(size=224, crop_pct=0.875, interpolation="bicubic", mean=(0.5,) * 3, std=(0.5,) * 3)
+    plain = contract.preprocessing(Images())
+    assert (plain.size, plain.working, plain.interpolation) == (224, 256, "bicubic")
+    small = contract.preprocessing(Images(size=64, fit="pad", mean=(0.1, 0.2, 0.3), std=(0.3, 0.2, 0.1)))
+    assert (small.size, small.working, small.mean, small.std) == (64, 64, (0.1, 0.2, 0.3), (0.3, 0.2, 0.1))
