@@ -4,7 +4,7 @@ Every number that is reported, and every answer that is given, comes through `lo
 one padded batch size.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -188,7 +188,7 @@ def from_bundle(bundle: Bundle) -> Classifier:
 
 def gather(pictures: Picture | Sequence[Picture]) -> list[Picture]:
     """The pictures that are meant, in order: a folder stands for the images in it, sorted by path, at any depth."""
-    if isinstance(pictures, str | Path | Image.Image | np.ndarray):
+    if isinstance(pictures, str | Path | Image.Image | np.ndarray) or not isinstance(pictures, Iterable):
         pictures = [pictures]
     found: list[Picture] = []
     for picture in pictures:

@@ -36,6 +36,8 @@ def recipe_of(source: Recipe | str | Path, overrides: Sequence[str] = ()) -> Rec
             if overrides
             else source
         )
+    if not isinstance(source, str | Path):
+        raise UsageError(f"cannot run {type(source).__name__!r}; give a recipe, its file, or a folder of images")
     path = Path(source)
     must_exist(path)
     if path.is_dir():

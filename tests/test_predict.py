@@ -68,6 +68,11 @@ def test_what_is_no_picture_is_refused(predictor: finetune.Predictor) -> None:
         predictor.predict([3.5])  # type: ignore[list-item]
 
 
+def test_nothing_at_all_is_refused_as_well(predictor: finetune.Predictor) -> None:
+    with pytest.raises(UsageError, match="cannot predict on a NoneType"):
+        predictor.predict(None)  # type: ignore[arg-type]
+
+
 def test_images_that_cannot_be_read_are_all_named(predictor: finetune.Predictor, tmp_path: Path) -> None:
     draw(tmp_path / "fine.png", hue=(1, 2, 3), seed=1)
     (tmp_path / "cut.png").write_bytes((tmp_path / "fine.png").read_bytes()[:100])

@@ -78,6 +78,11 @@ def test_a_recipe_is_itself_unless_something_is_to_be_changed(tmp_path: Path) ->
         starter.recipe_of(recipe, ["sed=4"])
 
 
+def test_what_is_no_path_is_refused() -> None:
+    with pytest.raises(UsageError, match="cannot run 'int'"):
+        starter.recipe_of(3)  # type: ignore[arg-type]
+
+
 def test_what_is_not_there_and_what_cannot_be_learnt_from_are_said(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="there is no"):
         starter.recipe_of(tmp_path / "x")
