@@ -7,67 +7,78 @@ import json
 import shutil
 import time
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
-from typing import Protocol
 
+import numpy as np
 import safetensors.torch
+from torch import Tensor
 
 import finetune
 from finetune import report, starter
-from finetune.bundle import Bundle, Timings
+from finetune.bundle import Bundle, Timings, sameness
+from finetune.choose import heads as probes
+from finetune.choose.search import Found, Surroundings, search
 from finetune.data.catalog import Catalog
 from finetune.data.survey import Survey, find, survey
 from finetune.diagnose import mistakes, reference
-from finetune.errors import BundleError, OutputTaken, Stopped, UsageError, listing, printable
-from finetune.model import backbone, heads, weights
-from finetune.model.backbone import InputContract
+from finetune.errors import BundleError, OutputTaken, Stopped, UsageError, printable
+from finetune.frozen.probe import Probe
+from finetune.frozen.store import Store
+from finetune.model import backbone, heads, speed, weights
+from finetune.model.backbone import Backbone
 from finetune.model.classifier import Classifier
 from finetune.predict import Check, evaluate
 from finetune.recipe import file as recipe_file
-from finetune.recipe import plan as planning
+from finetune.recipe import planfile, planning
+from finetune.recipe.cost import Costs
 from finetune.recipe.machine import versions
+from finetune.recipe.network import HeadChoice, Linear
 from finetune.recipe.plan import Plan
+from finetune.recipe.schedule import Auto, LpFt
 from finetune.recipe.schema import Recipe
 from finetune.runtime import Runtime, StopRequests, generators_kept, seed, start, stop_requests
 from finetune.scores.metrics import scores
 from finetune.scores.predictions import Predictions
 from finetune.train import checkpoint
-from finetune.train.loop import Epoch, Setting, Step, Training, fit
+from finetune.train.loop import Epoch, Setting, Training, fit
+from finetune.train.settle import settle
+from finetune.train.watching import Show, Silent, checking
 from finetune.views import TrainingViews
 
+__all__ = ["Show", "Silent", "resume", "run"]
 
-class Show(Protocol):
-    """How a run is watched: the command line draws it, a program may ignore it."""
-
-    def say(self, text: str) -> None:
-        """A line for people."""
-
-    def progress(self, what: str, done: int, total: int) -> None:
-        """How far a part of the run is."""
-
-    def event(self, event: Step | Epoch, *, epochs: int) -> None:
-        """A step or an epoch of training, of at most `epochs`."""
+_SCORING = 1.3  # times the measured cost of test images that is kept back for them
 
 
-class Silent:
-    """Watches nothing."""
-
-    def say(self, text: str) -> None: ...
-    def progress(self, what: str, done: int, total: int) -> None: ...
-    def event(self, event: Step | Epoch, *, epochs: int) -> None: ...
-
-
-@dataclass(frozen=True)
+@dataclass
 class _Job:
-    """What a run and its resumption have in common."""
+    """What a run and its resumption have in common. `recipe` is what was asked, the plan may say more."""
 
     recipe: Recipe
     bundle: Bundle
     surveyed: Survey
-    training: Training
+    runtime: Runtime
+    store: Store
     stop: StopRequests
     show: Show
+    timings: Timings
+    ends: float = float("inf")
+    networks: dict[str, tuple[Backbone, weights.Receipt]] = field(default_factory=dict)
+
+    def check(self, what: str) -> Check:
+        return checking(self.show, self.stop, what)
+
+    def network(self, recipe: Recipe) -> tuple[Backbone, weights.Receipt]:
+        """The recipe's backbone with its weights, made once."""
+        name = recipe.backbone.model_dump_json()
+        if name not in self.networks:
+            self.networks[name] = _network(recipe, classes=len(self.surveyed.classes))
+        return self.networks[name]
+
+    def setting(self, recipe: Recipe, network: Backbone, plan: Plan | None = None) -> Setting:
+        """What stays the same while a plan of this recipe is trained."""
+        return _setting(recipe, self.surveyed, plan or Plan((), ()), self.runtime, network, self.store)
 
 
 def run(
@@ -86,6 +97,7 @@ def run(
     recipe plans. Raises a FinetuneError for everything that the caller can mend; its `exit_code` says of what kind it
     is.
     """
+    begun = time.monotonic()
     show = show or Silent()
     recipe = starter.recipe_of(source, overrides)
     found = find(recipe)
@@ -93,24 +105,22 @@ def run(
     _must_lie_outside(target, Path(recipe.data.root))
     if output and target.is_dir() and any(target.iterdir()):
         raise OutputTaken(f"{printable(str(target))} is not empty; a run needs a folder of its own")
-    with stop_requests() as stop, generators_kept():
+    with stop_requests() as stop, generators_kept(), Store.open() as store:
         timings = Timings()
         with timings.part("weights"):
-            network = _network(recipe)
-            receipt = weights.load(network, recipe.backbone.weights, seed=recipe.seed, classes=len(found.classes))
+            network, receipt = _network(recipe, classes=len(found.classes))
         with timings.part("reading images"):
-            surveyed = survey(recipe, found, progress=_watch(show, stop, "reading images"))
-        decided = plan or planning.plan(recipe, surveyed.facts(recipe))
+            surveyed = survey(recipe, found, progress=checking(show, stop, "reading images"))
         runtime = start(recipe.train.precision)
-        setting = _setting(recipe, surveyed, decided, runtime, network.contract)
-        classifier = _classifier(recipe, network, setting)
+        ends, costs = _budget(recipe, surveyed, network, runtime, begun=begun)
+        decided = plan or planning.plan(recipe, surveyed.facts(recipe), costs)
         bundle = Bundle.create(target) if output else Bundle.next(target)
         with bundle.locked():
-            _open(bundle, recipe, surveyed, setting, classifier, receipt, command)
-            timings.write_to(bundle)
-            job = _Job(recipe, bundle, surveyed, Training(classifier, setting), stop, show)
-            _say_start(job, receipt)
-            _train_and_finish(job, timings)
+            job = _Job(recipe, bundle, surveyed, runtime, store, stop, show, timings, ends)
+            job.networks[recipe.backbone.model_dump_json()] = network, receipt
+            _open(job, decided, command)
+            _say_start(job, decided)
+            _work(job, decided)
     return Bundle.open(bundle.folder)
 
 
@@ -118,9 +128,10 @@ def resume(folder: str | Path, *, show: Show | None = None) -> Bundle:
     """Goes on with a run that was stopped or killed, from its last complete epoch; returns the finished bundle.
 
     On the same machine with the same versions and threads the bundle is the one that an uncut run leaves, bit for bit
-    (times aside). A complete bundle is returned as it is. Raises BundleError when the images or the checkpoint are not
-    those of the run.
+    (times aside, and what `auto` has no time left for). A complete bundle is returned as it is. Raises BundleError when
+    the images, the weights or the checkpoint are not those of the run.
     """
+    begun = time.monotonic()
     show = show or Silent()
     bundle = Bundle.open(Path(folder))
     if bundle.complete:
@@ -135,35 +146,102 @@ def resume(folder: str | Path, *, show: Show | None = None) -> Bundle:
             "delete the folder and run the recipe again"
         )
     recipe = recipe_file.load(bundle.folder / "recipe.yaml")
-    with stop_requests() as stop, generators_kept(), bundle.locked():
+    with stop_requests() as stop, generators_kept(), bundle.locked(), Store.open() as store:
         timings = Timings(bundle)
-        surveyed = survey(recipe, find(recipe), progress=_watch(show, stop, "reading images"))
-        _must_be_the_same_images(bundle, surveyed)
+        surveyed = survey(recipe, find(recipe), progress=checking(show, stop, "reading images"))
+        sameness.same_images(bundle, surveyed.to_csv())
         decided = bundle.facts["decided"]
         runtime = start(decided["precision"], threads=decided["threads"])
-        _say_differences(bundle, runtime, show)
-        network = _network(recipe)
+        if note := sameness.differences(bundle, runtime.to_dict(), versions()):
+            bundle.describe({**bundle.facts, "notes": [*bundle.facts["notes"], note]})
+            show.say(note)
+        ends = begun + recipe.schedule.seconds if isinstance(recipe.schedule, Auto) else float("inf")
+        job = _Job(recipe, bundle, surveyed, runtime, store, stop, show, timings, ends)
         kept = checkpoint.load(bundle.folder / "checkpoints")
-        if kept is None:
-            receipt = weights.load(network, recipe.backbone.weights, seed=recipe.seed, classes=len(surveyed.classes))
-            _must_be_the_same_weights(bundle, receipt)
-        setting = _setting(recipe, surveyed, bundle.plan, runtime, network.contract)
-        training = Training(_classifier(recipe, network, setting), setting)
-        if kept is not None:
-            training.restore(kept)
-            _write_history(bundle, training)
-        show.say(f"resuming {printable(str(folder))} after epoch {len(training.history)}")
-        _train_and_finish(_Job(recipe, bundle, surveyed, training, stop, show), timings)
+        done = len(kept.state["history"]) if kept else 0
+        show.say(f"resuming {printable(str(folder))} after epoch {done}")
+        _work(job, bundle.plan, kept)
     return Bundle.open(bundle.folder)
 
 
-def _network(recipe: Recipe) -> backbone.Backbone:
+def _work(job: _Job, plan: Plan, kept: checkpoint.Checkpoint | None = None) -> None:
+    """From the plan to the sealed bundle: choose, if that is asked for, fit the head, train, settle, finish."""
+    done = len(kept.state["history"]) if kept else 0
+    try:
+        if plan.tiers and plan.chosen is None:
+            plan = _choose(job, plan)
+        recipe = plan.chosen.applied(job.recipe) if plan.chosen else job.recipe
+        network, receipt = job.network(recipe)
+        sameness.same_weights(job.bundle, receipt.sha256)
+        setting = job.setting(recipe, network, plan)
+        classifier, head = _classifier(job, recipe, setting, network)
+        _describe(job, recipe, classifier, head, receipt, setting)
+        training = Training(classifier, setting)
+        start = training.trained if plan.probe_views is not None else {}
+        if kept is not None:
+            training.restore(kept)
+            _write_history(job.bundle, training)
+        _train(job, training)
+        done = len(training.history)
+        if start and plan.phases:
+            _settle(job, recipe, training, start, plan)
+        _finish(job, training)
+    except Stopped as stopped:
+        epochs = done if "training" not in locals() else len(training.history)
+        raise Stopped(
+            f"{stopped}; {epochs} {'epoch is' if epochs == 1 else 'epochs are'} complete and kept; go on with\n"
+            f"    finetune resume {printable(str(job.bundle.folder))}",
+            signal=stopped.signal,
+        ) from None
+
+
+def _choose(job: _Job, plan: Plan) -> Plan:
+    """Tries the tiers of a plan, and leaves the plan of what was chosen, with the evidence, in the bundle."""
+    facts = job.surveyed.facts(job.recipe)
+    epochs = max((tier.epochs for tier in plan.tiers), default=0)
+    around = Surroundings(
+        network=lambda recipe: job.network(recipe)[0],
+        setting=job.setting,
+        left=lambda: job.ends - time.monotonic(),
+        say=job.show.say,
+        watch=lambda event: _watched(job, event, epochs),
+        check=job.check,
+    )
+    with job.timings.part("choosing"):
+        found = search(job.recipe, plan.tiers, job.surveyed.split.train, facts, around)
+    decided = planning.plan(found.chosen.applied(job.recipe), facts)
+    reasons = (*plan.reasons, *found.reasons, *decided.reasons)
+    decided = replace(decided, reasons=reasons, tiers=plan.tiers, chosen=found.chosen)
+    job.bundle.write_json("evidence/choice.json", [asdict(outcome) for outcome in found.outcomes])
+    _write_held_out(job, found)
+    job.bundle.write("plan.json", planfile.to_json(decided).encode())
+    return decided
+
+
+def _watched(job: _Job, event: object, epochs: int) -> None:
+    if isinstance(event, Epoch):
+        job.show.progress("training in folds: epoch", event.epoch, epochs)
+    job.stop.check()
+
+
+def _write_held_out(job: _Job, found: Found) -> None:
+    catalog = job.surveyed.split.train
+    places = np.flatnonzero(found.held.asked)
+    asked = catalog.select(places)
+    predictions = Predictions(asked.keys, found.held.logits[places], asked.classes, asked.labels)
+    job.bundle.write("predictions/out_of_fold.npz", predictions.to_bytes())
+
+
+def _network(recipe: Recipe, *, classes: int) -> tuple[Backbone, weights.Receipt]:
     chosen, images = recipe.backbone, recipe.images
-    return backbone.build(chosen.name, size=images.size, tag=chosen.tag, contract=images.contract)
+    network = backbone.build(chosen.name, size=images.size, tag=chosen.tag, contract=images.contract)
+    return network, weights.load(network, chosen.weights, seed=recipe.seed, classes=classes)
 
 
-def _setting(recipe: Recipe, surveyed: Survey, plan: Plan, runtime: Runtime, contract: InputContract) -> Setting:
-    pixels = contract.preprocessing(recipe.images)
+def _setting(
+    recipe: Recipe, surveyed: Survey, plan: Plan, runtime: Runtime, network: Backbone, store: Store | None = None
+) -> Setting:
+    pixels = network.contract.preprocessing(recipe.images)
     return Setting(
         plan=plan,
         split=surveyed.split,
@@ -172,90 +250,138 @@ def _setting(recipe: Recipe, surveyed: Survey, plan: Plan, runtime: Runtime, con
         train=recipe.train,
         seed=recipe.seed,
         runtime=runtime,
+        store=store,
     )
 
 
-def _classifier(recipe: Recipe, network: backbone.Backbone, setting: Setting) -> Classifier:
-    seed(recipe.seed, "head")
-    head = heads.build(recipe.head, features=network.features, classes=len(setting.split.train.classes))
-    return Classifier(network, head, setting.preprocessing).to(setting.runtime.device)
+def _budget(
+    recipe: Recipe, surveyed: Survey, network: Backbone, runtime: Runtime, *, begun: float
+) -> tuple[float, Costs | None]:
+    """When `auto` has to be done with all but the test images, and what an image costs here; else no end."""
+    if not isinstance(recipe.schedule, Auto):
+        return float("inf"), None
+    files = [sample.file for sample in surveyed.split.train.samples]
+    costs = speed.costs(network, network.contract.preprocessing(recipe.images), runtime, files)
+    scoring = _SCORING * len(surveyed.split.test) * (costs.decode + costs.forward)
+    return begun + recipe.schedule.seconds - scoring, costs
 
 
-def _open(
-    bundle: Bundle,
-    recipe: Recipe,
-    surveyed: Survey,
-    setting: Setting,
-    classifier: Classifier,
-    receipt: weights.Receipt,
-    command: Sequence[str],
-) -> None:
-    """Writes all that is known before training, so that a crash leaves a trace and can be resumed."""
-    bundle.write("recipe.yaml", recipe_file.dump(recipe, relative_to=bundle.folder).encode())
-    bundle.write("plan.json", planning.to_json(setting.plan).encode())
+def _classifier(job: _Job, recipe: Recipe, setting: Setting, network: Backbone) -> tuple[Classifier, HeadChoice]:
+    """The classifier before any step: with a new head, or with that of a probe."""
+    classes = len(setting.split.train.classes)
+    if setting.plan.probe_views is None:
+        choice = recipe.head or Linear()
+        seed(recipe.seed, "head")
+        head = heads.build(choice, features=network.width(recipe.stages), classes=classes)
+    else:
+        with job.timings.part("probe"):
+            probe = _probe(job, recipe, setting, network)
+        choice, head = probes.described(probe, recipe.stages), probes.module(probe)
+    classifier = Classifier(network, head, setting.preprocessing, recipe.stages)
+    return classifier.to(setting.runtime.device), choice
+
+
+def _probe(job: _Job, recipe: Recipe, setting: Setting, network: Backbone) -> Probe:
+    given = probes.material(
+        setting.extractor(network),
+        setting.split.train,
+        stages=recipe.stages,
+        views=setting.plan.probe_views or 1,
+        seed=recipe.seed,
+        check=job.check("features"),
+    )
+    probe = probes.fit(given, head=recipe.head, threads=setting.runtime.threads, check=job.check("heads"))
+    job.bundle.write_json("evidence/probe.json", [asdict(row) for row in probe.table])
+    if not job.bundle.has("predictions/out_of_fold.npz"):
+        places = np.flatnonzero(np.isfinite(probe.logits).all(axis=1))
+        asked = given.catalog.select(places)
+        predictions = Predictions(asked.keys, probe.logits[places], asked.classes, asked.labels)
+        job.bundle.write("predictions/out_of_fold.npz", predictions.to_bytes())
+    return probe
+
+
+def _open(job: _Job, plan: Plan, command: Sequence[str]) -> None:
+    """Writes all that is known before anything is computed, so that a crash leaves a trace and can be resumed."""
+    bundle, surveyed = job.bundle, job.surveyed
+    bundle.write("recipe.yaml", recipe_file.dump(job.recipe, relative_to=bundle.folder).encode())
+    bundle.write("plan.json", planfile.to_json(plan).encode())
     bundle.write("catalog.csv", surveyed.to_csv().encode())
     bundle.describe(
         {
-            "name": recipe.name,
+            "name": job.recipe.name,
             "created_by": f"finetune {finetune.__version__}",
-            "classes": list(setting.split.train.classes),
-            "preprocessing": setting.preprocessing.to_dict(),
-            "stages": classifier.stages(),
-            "backbone": {"name": classifier.cut.name, "tag": receipt.tag},
-            "head": recipe.head.model_dump(mode="json"),
-            "receipt": asdict(receipt),
-            "decided": setting.runtime.to_dict(),
+            "classes": list(surveyed.classes),
+            "decided": job.runtime.to_dict(),
             "versions": versions(),
             "command": list(command),
             "images": surveyed.counts(),
             "notes": list(surveyed.notes),
         }
     )
+    job.timings.write_to(bundle)
 
 
-def _train_and_finish(job: _Job, timings: Timings) -> None:
-    try:
-        _train(job, timings)
-        _finish(job, timings)
-    except Stopped as stopped:
-        folder = printable(str(job.bundle.folder))
-        done = len(job.training.history)
-        raise Stopped(
-            f"{stopped}; {done} {'epoch is' if done == 1 else 'epochs are'} complete and kept; go on with\n"
-            f"    finetune resume {folder}",
-            signal=stopped.signal,
-        ) from None
+def _describe(
+    job: _Job, recipe: Recipe, classifier: Classifier, head: HeadChoice, receipt: weights.Receipt, setting: Setting
+) -> None:
+    """Adds what the bundle's model is."""
+    fitted = setting.plan.probe_views is not None
+    said = replace(receipt, head=receipt.head.replace("new", "fitted")) if fitted else receipt
+    job.bundle.describe(
+        {
+            **job.bundle.facts,
+            "preprocessing": setting.preprocessing.to_dict(),
+            "stages": classifier.stages(),
+            "backbone": {"name": classifier.cut.name, "tag": receipt.tag},
+            "head": head.model_dump(mode="json"),
+            "receipt": asdict(said),
+        }
+    )
+    job.show.say(said.describe())
 
 
-def _train(job: _Job, timings: Timings) -> None:
-    training, bundle = job.training, job.bundle
+def _train(job: _Job, training: Training) -> None:
+    bundle = job.bundle
     epochs = sum(phase.epochs for phase in training.setting.plan.phases)
     begun = time.monotonic()
-    for event in fit(training, check=_watch(job.show, job.stop, "validating")):
+    for event in fit(training, check=job.check("validating")):
         if isinstance(event, Epoch):
             folder = bundle.folder / "checkpoints"
             checkpoint.save(folder, training.checkpoint(), epoch=event.epoch, frozen=lambda: training.frozen)
             _write_history(bundle, training)
-            timings.add(f"epoch {event.epoch}", time.monotonic() - begun)
-            timings.write_to(bundle)
+            job.timings.add(f"epoch {event.epoch}", time.monotonic() - begun)
+            job.timings.write_to(bundle)
             begun = time.monotonic()
         job.show.event(event, epochs=epochs)
         job.stop.check()
     training.take_best()
 
 
-def _finish(job: _Job, timings: Timings) -> None:
+def _settle(job: _Job, recipe: Recipe, training: Training, start: dict[str, Tensor], plan: Plan) -> None:
+    """What ships lies between the probe and the tuned weights, and never below the probe on the training images."""
+    assert isinstance(recipe.schedule, LpFt)
+    share = recipe.schedule.interpolate
+    went, notes = settle(training, start, share=share, check=job.check("comparing with the probe"))
+    if plan.chosen and went:
+        heads.temper(training.classifier.head, plan.chosen.temperature)
+    for note in notes:
+        job.show.say(note)
+    job.bundle.describe({**job.bundle.facts, "notes": [*job.bundle.facts["notes"], *notes]})
+
+
+def _finish(job: _Job, training: Training) -> None:
     """Everything after training, from the weights that ship: test images are touched here, once."""
-    training, bundle, split = job.training, job.bundle, job.surveyed.split
+    bundle, split, timings = job.bundle, job.surveyed.split, job.timings
     state = {name: tensor.detach().cpu().contiguous() for name, tensor in training.classifier.state_dict().items()}
     bundle.write("model.safetensors", safetensors.torch.save(state))
     with timings.part("evaluation"):
-        validation = _predict(job, split.validation, "validation")
-        test = _predict(job, split.test, "test")
+        validation = _predict(job, training, split.validation, "validation")
+        test = _predict(job, training, split.test, "test")
     if evidence := test or validation:
         mistakes.write(bundle, evidence, split.test if test else split.validation)
         reference.write(bundle, evidence, split.test if test else split.validation, training.setting.preprocessing)
-    measured = {"validation": validation, "test": test}
+    held_out = bundle.predictions("out_of_fold") if bundle.has("predictions/out_of_fold.npz") else None
+    measured = {"validation": validation, "test": test, "out_of_fold": held_out}
     metrics = {name: scores(predictions) for name, predictions in measured.items() if predictions is not None}
     bundle.write_json("metrics.json", {**metrics, "images": job.surveyed.counts()})
     timings.write_to(bundle)
@@ -264,16 +390,16 @@ def _finish(job: _Job, timings: Timings) -> None:
     shutil.rmtree(bundle.folder / "checkpoints", ignore_errors=True)
 
 
-def _predict(job: _Job, catalog: Catalog, name: str) -> Predictions | None:
+def _predict(job: _Job, training: Training, catalog: Catalog, name: str) -> Predictions | None:
     if not len(catalog):
         return None
-    setting = job.training.setting
+    setting = training.setting
     predictions = evaluate(
-        job.training.classifier,
+        training.classifier,
         catalog,
         preprocessing=setting.preprocessing,
         runtime=setting.runtime,
-        check=_watch(job.show, job.stop, f"{name} images"),
+        check=job.check(f"{name} images"),
     )
     job.bundle.write(f"predictions/{name}.npz", predictions.to_bytes())
     return predictions
@@ -292,38 +418,7 @@ def _must_lie_outside(target: Path, images: Path) -> None:
         )
 
 
-def _must_be_the_same_images(bundle: Bundle, surveyed: Survey) -> None:
-    before, now = bundle.read("catalog.csv").decode(), surveyed.to_csv()
-    if before != now:
-        then, here = dict.fromkeys(before.splitlines()), dict.fromkeys(now.splitlines())
-        gone = [f"then: {line}" for line in then if line not in here]
-        new = [f"now:  {line}" for line in here if line not in then]
-        raise BundleError(
-            "the images are not those that the run began with, so it cannot go on exactly; put them back, or run the "
-            f"recipe again into a new folder{listing([*gone, *new])}"
-        )
-
-
-def _must_be_the_same_weights(bundle: Bundle, receipt: weights.Receipt) -> None:
-    before = bundle.facts["receipt"]["sha256"]
-    if receipt.sha256 != before:
-        raise BundleError(
-            f"the pretrained weights have changed since the run began: SHA-256 {before} then, {receipt.sha256} now; "
-            "put the file back, or run the recipe again into a new folder"
-        )
-
-
-def _say_differences(bundle: Bundle, runtime: Runtime, show: Show) -> None:
-    before = {**bundle.facts["decided"], **bundle.facts["versions"]}
-    now = {**runtime.to_dict(), **versions()}
-    changed = [f"{name} {before[name]} then, {now.get(name)} now" for name in before if before[name] != now.get(name)]
-    if changed:
-        note = f"resumed elsewhere, so not bit for bit what an uncut run leaves: {'; '.join(changed)}"
-        bundle.describe({**bundle.facts, "notes": [*bundle.facts["notes"], note]})
-        show.say(note)
-
-
-def _say_start(job: _Job, receipt: weights.Receipt) -> None:
+def _say_start(job: _Job, plan: Plan) -> None:
     counts = job.surveyed.counts()
     job.show.say(
         f"{counts['train']} training, {counts['validation']} validation and {counts['test']} test images of "
@@ -331,13 +426,6 @@ def _say_start(job: _Job, receipt: weights.Receipt) -> None:
     )
     for note in job.surveyed.notes:
         job.show.say(note)
-    job.show.say(receipt.describe())
+    for reason in plan.reasons if plan.tiers else ():
+        job.show.say(reason)
     job.show.say(f"bundle: {printable(str(job.bundle.folder))}")
-
-
-def _watch(show: Show, stop: StopRequests, what: str) -> Check:
-    def check(done: int, total: int) -> None:
-        show.progress(what, done, total)
-        stop.check()
-
-    return check

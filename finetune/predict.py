@@ -20,9 +20,11 @@ from finetune.data import decode
 from finetune.data.adapters import folder
 from finetune.data.catalog import Catalog, census
 from finetune.data.decode import Preprocessing
+from finetune.data.fingerprints import Fingerprints
 from finetune.errors import BundleError, DataError, UnreadableImage, UsageError, listing, printable, suggestion
 from finetune.model import backbone, heads
 from finetune.model.classifier import Classifier
+from finetune.recipe.network import Multilayer
 from finetune.runtime import Runtime, in_order, start
 from finetune.scores.metrics import scores
 from finetune.scores.predictions import Predictions
@@ -159,7 +161,8 @@ def score_folder(predictor: Predictor, root: Path, *, check: Check | None = None
         lines = [f"{printable(name)!r}{suggestion(name, predictor.classes)}" for name in unknown]
         raise DataError(f"{printable(str(root))}: classes that this bundle does not know{listing(lines)}")
     known = Catalog(samples=found.samples, classes=predictor.classes, left_out=found.left_out)
-    readable, _ = census(known, on_bad_image="skip", threads=predictor.runtime.threads)
+    with Fingerprints.open() as seen:
+        readable, _ = census(known, on_bad_image="skip", threads=predictor.runtime.threads, known=seen)
     predictions = evaluate(
         predictor.classifier, readable, preprocessing=predictor.preprocessing, runtime=predictor.runtime, check=check
     )
@@ -171,8 +174,10 @@ def from_bundle(bundle: Bundle) -> Classifier:
     facts = bundle.facts
     preprocessing = Preprocessing.from_dict(facts["preprocessing"])
     network = backbone.build(facts["backbone"]["name"], size=preprocessing.size)
-    head = heads.build(heads.from_dict(facts["head"]), features=network.features, classes=len(facts["classes"]))
-    classifier = Classifier(network, head, preprocessing)
+    choice = heads.from_dict(facts["head"])
+    stages = choice.stages if isinstance(choice, Multilayer) else ("stage4",)
+    head = heads.build(choice, features=network.width(stages), classes=len(facts["classes"]))
+    classifier = Classifier(network, head, preprocessing, stages)
     tensors = safetensors.torch.load(bundle.read("model.safetensors"))
     wanted = {name: (tensor.shape, tensor.dtype) for name, tensor in classifier.state_dict().items()}
     given = {name: (tensor.shape, tensor.dtype) for name, tensor in tensors.items()}

@@ -62,7 +62,7 @@ class TrainingViews:
     """
 
     def __init__(self, augment: "Augment", preprocessing: Preprocessing, *, seed: int) -> None:
-        self._augment = augment
+        self.augment = augment
         self._preprocessing = preprocessing
         self._seed = seed
         self._of_thread = threading.local()  # one pipeline shared by two threads gives wrong views
@@ -74,12 +74,12 @@ class TrainingViews:
         # One generator for all steps: set_random_seed would give each the same draws, and zoom would decide brightness.
         number = number_from(self._seed, "view", epoch, key)
         pipeline.set_random_state(np.random.default_rng(number), random.Random(number))
-        image = evaluation_view(working, self._preprocessing) if self._augment.kind == "none" else working
+        image = evaluation_view(working, self._preprocessing) if self.augment.kind == "none" else working
         return np.ascontiguousarray(pipeline(image=image)["image"])
 
     def _pipeline(self) -> Any:
         if not hasattr(self._of_thread, "pipeline"):
-            self._of_thread.pipeline = _pipeline(self._augment, self._preprocessing)
+            self._of_thread.pipeline = _pipeline(self.augment, self._preprocessing)
         return self._of_thread.pipeline
 
 

@@ -19,7 +19,7 @@ from finetune.bundle.durable import TEMPORARY, size, sync_folder, worded, write_
 from finetune.bundle.facts import FACTS, SCHEMA
 from finetune.bundle.lock import LOCK, claim, locked
 from finetune.errors import BundleError, OutputTaken, printable
-from finetune.recipe import plan as planning
+from finetune.recipe import planfile
 from finetune.recipe.plan import Plan
 from finetune.scores.predictions import Predictions
 
@@ -195,7 +195,7 @@ class Bundle:
     @property
     def plan(self) -> Plan:
         """The phases of the run, and why these."""
-        return planning.from_json(self._text("plan.json"), source=str(self.folder / "plan.json"))
+        return planfile.from_json(self._text("plan.json"), source=str(self.folder / "plan.json"))
 
     @property
     def metrics(self) -> dict[str, Any]:

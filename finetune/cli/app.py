@@ -20,9 +20,11 @@ _COMMANDS = {
     "resume": "training",
     "evaluate": "answering",
     "predict": "answering",
+    "features": "extracting",
     "report": "looking",
     "backbones": "looking",
     "schema": "writing",
+    "cache": "cache",
     "doctor": "doctor",
 }
 _SUMMARIES = {
@@ -33,9 +35,11 @@ _SUMMARIES = {
     "resume": "Go on with a run that was stopped.",
     "evaluate": "Score a bundle on a folder of labelled images.",
     "predict": "Answer for images, with probabilities.",
+    "features": "Write what a network makes of images: a row of numbers for each.",
     "report": "Draw the report of a bundle again.",
     "backbones": "List the networks that a recipe can name.",
     "schema": "Print the JSON schema of recipes, for editors.",
+    "cache": "Say what is kept to be computed only once, or remove it.",
     "doctor": "Say what this machine has, and measure it.",
 }
 

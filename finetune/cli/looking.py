@@ -40,22 +40,23 @@ def check(source: Path, overrides: tuple[str, ...], as_json: bool) -> None:
 @_JSON
 def plan(source: Path, overrides: tuple[str, ...], output: Path | None, as_json: bool) -> None:
     """Say what a run would train, how fast and how long, without running it."""
-    from finetune.recipe import plan as planning
+    from finetune.recipe import planfile, planning, plantext
+    from finetune.recipe.cost import costs
     from finetune.recipe.machine import read_rates
 
     recipe, surveyed = _survey(source, overrides)
     facts = surveyed.facts(recipe)
-    decided = planning.plan(recipe, facts)
-    text = planning.to_json(decided)
+    rates = read_rates()
+    costing = costs(recipe, rates)
+    decided = planning.plan(recipe, facts, costing)
+    text = planfile.to_json(decided)
     if output:
         output.write_text(text, encoding="utf-8")
         click.echo(f"plan written to {output}", err=True)
     if as_json:
         click.echo(text)
         return
-    click.echo(
-        "\n".join([*_described(surveyed), "", *planning.describe(decided, facts, recipe=recipe, rates=read_rates())])
-    )
+    click.echo("\n".join([*_described(surveyed), "", *plantext.describe(decided, facts, recipe, costing, rates)]))
 
 
 @click.command()

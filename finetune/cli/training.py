@@ -28,13 +28,13 @@ def run(source: Path, output: Path | None, overrides: tuple[str, ...], plan_file
     predicts by itself, with a report.
     """
     from finetune.cli.show import watch
-    from finetune.recipe import plan as planning
+    from finetune.recipe import planfile
     from finetune.starter import must_exist, recipe_of
 
     if plan_file:
         must_exist(plan_file)
     recipe = recipe_of(source, overrides)
-    plan = planning.read(plan_file) if plan_file else None
+    plan = planfile.read(plan_file) if plan_file else None
     with watch() as show:
         show.say(f"{recipe.name}: loading torch")
         from finetune import job

@@ -5,7 +5,6 @@ nothing of training and test (split divides them).
 """
 
 import contextlib
-import hashlib
 import math
 from collections import Counter
 from collections.abc import Callable, Generator, Sequence
@@ -16,7 +15,7 @@ from typing import Literal
 
 import numpy as np
 
-from finetune.data import decode, formats
+from finetune.data.fingerprints import Fingerprint, Fingerprints, examine
 from finetune.errors import DataError, UnreadableImage, listing, printable
 
 TRAIN = "train"  # the split folder that classes come from, in any capitals
@@ -122,24 +121,26 @@ def census(
     *,
     on_bad_image: Literal["skip", "error"],
     threads: int,
+    known: Fingerprints | None = None,
     progress: Callable[[int, int], None] | None = None,
 ) -> tuple[Catalog, dict[str, int]]:
     """The catalog with every file's hash and without unreadable images, and how often each note on an image was made.
 
-    Every file is read once and decoded whole. `skip` leaves unreadable images out, up to 5 % of each class (of a small
-    class one) and never a whole class; more, or any with `error`, raise DataError naming them.
+    Every file is read once and decoded whole, but for those that are `known` and unchanged. `skip` leaves unreadable
+    images out, up to 5 % of each class (of a small class one) and never a whole class; more, or any with `error`, raise
+    DataError naming them.
     `progress(done, total)` is called from this thread. Samples that are not files are kept as they are.
     """
     kept: list[Sample] = []
     bad: list[tuple[Sample, LeftOut]] = []
     notes: Counter[str] = Counter()
-    with contextlib.closing(_examined(catalog.samples, threads=threads)) as examined:
+    with contextlib.closing(_examined(catalog.samples, known, threads=threads)) as examined:
         for done, (sample, found) in enumerate(examined, start=1):
             if isinstance(found, UnreadableImage):
                 bad.append((sample, LeftOut(sample.key, str(found))))
             else:
-                kept.append(replace(sample, sha256=found[0]))
-                notes.update(found[1])
+                kept.append(replace(sample, sha256=found.sha256) if found else sample)
+                notes.update(found.notes if found else ())
             if progress:
                 progress(done, len(catalog))
     if bad:
@@ -148,30 +149,28 @@ def census(
     return Catalog(samples=tuple(kept), classes=catalog.classes, left_out=left_out), dict(sorted(notes.items()))
 
 
-Examination = tuple[str | None, tuple[str, ...]] | UnreadableImage
+Examination = Fingerprint | UnreadableImage | None
 
 
-def _examined(samples: Sequence[Sample], *, threads: int) -> Generator[tuple[Sample, Examination], None, None]:
+def _examined(
+    samples: Sequence[Sample], known: Fingerprints | None, *, threads: int
+) -> Generator[tuple[Sample, Examination], None, None]:
     pool = ThreadPoolExecutor(threads)
     try:
         for start in range(0, len(samples), _CHUNK):
             chunk = samples[start : start + _CHUNK]
-            yield from zip(chunk, pool.map(_examine, chunk), strict=True)
+            yield from zip(chunk, pool.map(lambda sample: _examine(sample, known), chunk), strict=True)
     finally:
         pool.shutdown(cancel_futures=True)  # interrupted: what has not begun does not begin
 
 
-def _examine(sample: Sample) -> Examination:
+def _examine(sample: Sample, known: Fingerprints | None) -> Examination:
     if sample.path is None:
-        return sample.sha256, ()
+        return None
     try:
-        data = decode.read(sample.path)
-        decoded = decode.decode(data)
+        return examine(sample.path, known)
     except UnreadableImage as error:
         return error
-    named = formats.SUFFIXES.get(sample.path.suffix.lower())
-    mismatch = () if named == decoded.format else ("suffix of another format",)
-    return hashlib.sha256(data).hexdigest(), (*decoded.notes, *mismatch)
 
 
 def _check_bad(

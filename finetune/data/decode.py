@@ -106,9 +106,15 @@ class Decoded:
 
 def read(path: Path) -> bytes:
     """The bytes of a regular file of at most 64 MiB. Raises UnreadableImage; a pipe or a device is never waited for."""
+    return read_with_status(path)[0]
+
+
+def read_with_status(path: Path) -> tuple[bytes, os.stat_result]:
+    """The same, and what the system said of the opened file before it was read."""
     try:
         with open(path, "rb", opener=_without_waiting) as file:
-            if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+            status = os.fstat(file.fileno())
+            if not stat.S_ISREG(status.st_mode):
                 raise UnreadableImage("not-a-regular-file", "a pipe or a device")
             data = file.read(MAX_BYTES + 1)
     except (OSError, ValueError) as error:  # ValueError: a NUL in the name
@@ -116,7 +122,7 @@ def read(path: Path) -> bytes:
         raise UnreadableImage(_FAILURES.get(number, "unreadable"), printable(text.lower())) from None
     if len(data) > MAX_BYTES:
         raise UnreadableImage("too-large", f"more than {MAX_BYTES // 2**20} MiB")
-    return data
+    return data, status
 
 
 def _without_waiting(path: str, flags: int) -> int:

@@ -25,8 +25,11 @@ class Split:
     notes: tuple[str, ...]
 
 
-def split(catalog: Catalog, choice: Stratified | Given | None, *, seed: int) -> Split:
-    """Divides a catalog whose census has been taken; None is `Stratified()` where there are no split folders.
+def split(
+    catalog: Catalog, choice: Stratified | Given | None, *, seed: int, default: Stratified | None = None
+) -> Split:
+    """Divides a catalog whose census has been taken; None is `default` (`Stratified()`) where there are no split
+    folders.
 
     stratified: in each class the different images are ranked by SHA-256(seed, content) and the first are for testing,
     the next for validation: their shares, rounded half up. A class of one or two images is for training; from three on
@@ -46,7 +49,7 @@ def split(catalog: Catalog, choice: Stratified | Given | None, *, seed: int) -> 
         case None if folders:
             raise DataError(_ways_to_choose(catalog, folders))
         case None:
-            parts = _stratified(catalog, contents, Stratified(), seed=seed)
+            parts = _stratified(catalog, contents, default or Stratified(), seed=seed)
         case Stratified() if folders:
             raise DataError(
                 f"split: {{kind: stratified}} beside split folders on disk ({_counted(catalog, folders)}); "

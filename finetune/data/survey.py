@@ -1,6 +1,6 @@
 """From a recipe to the images of its split: list, read every file once, split, and say what was left out.
 
-It opens every image and keeps none; it knows nothing of networks.
+It opens every image that it has not seen before and keeps none; it knows nothing of networks.
 """
 
 import csv
@@ -12,10 +12,13 @@ from dataclasses import dataclass
 from finetune.data import catalog as catalogs
 from finetune.data.adapters import folder
 from finetune.data.catalog import Catalog, LeftOut
+from finetune.data.fingerprints import Fingerprints
 from finetune.data.split import Split, split
 from finetune.errors import cell
-from finetune.recipe.plan import Facts
-from finetune.recipe.schema import Random, Recipe
+from finetune.recipe.facts import Facts
+from finetune.recipe.network import Random
+from finetune.recipe.schedule import Auto, Probe, starts_from_probe
+from finetune.recipe.schema import Recipe, Stratified
 
 
 @dataclass(frozen=True)
@@ -46,6 +49,7 @@ class Survey:
             test=len(self.split.test),
             classes=len(self.classes),
             smallest_class=min(self.split.train.counts().values()),
+            largest_class=max(self.split.train.counts().values()),
             pretrained=not isinstance(recipe.backbone.weights, Random),
             batch_size=recipe.train.batch_size,
         )
@@ -70,10 +74,31 @@ def find(recipe: Recipe) -> Catalog:
 
 
 def survey(recipe: Recipe, found: Catalog, *, progress: Callable[[int, int], None] | None = None) -> Survey:
-    """Opens every file of `found` once, leaves out what cannot be read (if the recipe lets it), splits the rest."""
-    readable, remarks = catalogs.census(
-        found, on_bad_image=recipe.data.on_bad_image, threads=os.cpu_count() or 1, progress=progress
-    )
-    parts = split(readable, recipe.split, seed=recipe.seed)
+    """Opens the files of `found` that it has not seen before, leaves out what cannot be read (if the recipe lets it),
+    and splits the rest.
+    """
+    with Fingerprints.open() as known:
+        readable, remarks = catalogs.census(
+            found, on_bad_image=recipe.data.on_bad_image, threads=os.cpu_count() or 1, known=known, progress=progress
+        )
+    parts = split(readable, recipe.split, seed=recipe.seed, default=_default(recipe))
+    if isinstance(recipe.schedule, Probe | Auto):
+        parts = _with_validation_to_learn_from(parts)
     counted = tuple(f"{count} {'image' if count == 1 else 'images'}: {what}" for what, count in sorted(remarks.items()))
     return Survey(split=parts, left_out=readable.left_out, notes=(*parts.notes, *counted))
+
+
+def _default(recipe: Recipe) -> Stratified:
+    """The shares where the recipe gives none: a probe chooses by cross-validation and needs no validation images."""
+    return Stratified(validation=0.0) if starts_from_probe(recipe.schedule) else Stratified()
+
+
+def _with_validation_to_learn_from(parts: Split) -> Split:
+    """The split of a run that chooses by held-out folds of all that is not for testing."""
+    count = len(parts.validation)
+    if not count:
+        return parts
+    samples = sorted((*parts.train.samples, *parts.validation.samples), key=lambda sample: sample.key)
+    train = Catalog(samples=tuple(samples), classes=parts.train.classes)
+    note = f"{count} validation images are learnt from too: the choice is made on folds of all that is not for testing"
+    return Split(train, parts.validation.select([]), parts.test, (*parts.notes, note))

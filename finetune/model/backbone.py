@@ -3,19 +3,21 @@
 It knows nothing of where weights come from, nor of heads: a network leaves here with random weights.
 """
 
+import hashlib
 import importlib.metadata
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal, cast
+from typing import Any, Literal, cast, get_args
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from finetune.data.decode import Interpolation, Preprocessing
 from finetune.errors import BrokenInstallation, UsageError, printable
 from finetune.model import running
-from finetune.model.cut import Cut, cut
+from finetune.model.cut import STAGES, Cut, cut
+from finetune.model.pooling import Pool, pooled
 from finetune.recipe import backbones
 from finetune.recipe.backbones import TagFacts
 from finetune.recipe.schema import Images
@@ -85,6 +87,89 @@ class Backbone:
             return running.onward(self.module, self.cut, stage, size=self.contract.size)
         except UsageError as error:
             raise UsageError(f"backbone {self.name!r}: {error}") from None
+
+    def taps(self, stages: Sequence[str]) -> nn.Module:
+        """A module from images to what leaves each of `stages`, by name, in one pass; see `running.taps`."""
+        try:
+            return running.taps(self.module, self.cut, stages, size=self.contract.size)
+        except UsageError as error:
+            raise UsageError(f"backbone {self.name!r}: {error}") from None
+
+    def extractor(self, stages: Sequence[str] = ("stage4",), pool: Pool | None = None) -> nn.Module:
+        """A module from images to the features of `stages`, (n, width) float32, side by side in the order of stages.
+
+        pool None: after stage4 the classifier's input, of other stages the mean of their map. Another pool applies to
+        all of them, after stage4 to the map that `features` are pooled from; "none" gives the map of one stage,
+        (n, channels, h, w). What comes after the last stage is not run. Raises UsageError for stages that there are
+        not, and for a network that cannot give them in one pass.
+        """
+        parts = [part(stage, pool) for stage in ordered(stages, pool)]
+        return _Extractor(self.taps([tap for tap, _ in parts]), parts)
+
+    def width(self, stages: Sequence[str] = ("stage4",), pool: Pool | None = None) -> int:
+        """The size of axis 1 of what `extractor` gives."""
+        taps = [part(stage, pool)[0] for stage in ordered(stages, pool)]
+        return sum(
+            int(cast(int, self.module.num_features)) if tap == running.MAP else self.channels[tap] for tap in taps
+        )
+
+    def shape(self, tap: str, *, size: int) -> tuple[int, ...]:
+        """The shape of what leaves a stage (or `running.MAP`) for one image of `size` pixels: (channels, h, w), after
+        stage4 (features,). Found on the meta device.
+        """
+        with torch.device("meta"), torch.no_grad():
+            network = _create(self.name).eval()
+            run = network.forward_features if tap == running.MAP else running.upto(network, self.cut, tap)
+            return tuple(run(torch.empty(1, 3, size, size)).shape[1:])
+
+    def fingerprint(self, stage: str = "stage4") -> str:
+        """The SHA-256 of the names and values of all tensors up to the end of `stage`, wherever they came from.
+
+        Counters of batches are left out: not every file has them, and nothing is computed from them.
+        """
+        digest = hashlib.sha256()
+        last = running.position(stage)
+        for name, tensor in self.module.state_dict().items():
+            if running.position(self.tensors[name]) <= last and not name.endswith("num_batches_tracked"):
+                values = tensor.detach().cpu().contiguous()
+                digest.update(f"{name} {values.dtype} {tuple(values.shape)}\n".encode())
+                digest.update(values.flatten().view(torch.uint8).numpy())
+        return digest.hexdigest()
+
+
+class _Extractor(nn.Module):
+    def __init__(self, taps: nn.Module, parts: Sequence[tuple[str, Pool | None]]) -> None:
+        super().__init__()
+        self.taps = taps
+        self.parts = parts
+
+    def forward(self, images: Tensor) -> Tensor:
+        found = self.taps(images)
+        return torch.cat(
+            [found[tap].float() if pool is None else pooled(found[tap], pool) for tap, pool in self.parts], 1
+        )
+
+
+def ordered(stages: Sequence[str], pool: Pool | None = None) -> tuple[str, ...]:
+    """`stages` in the order of the network. Raises UsageError where features cannot be made of them: none, one twice,
+    an unknown one, an unknown pool, the maps of several.
+    """
+    for stage in stages:
+        running.position(stage)
+    if not stages or len(set(stages)) < len(stages):
+        raise UsageError(f"stages are {', '.join(stages) or 'empty'}; name one, or several that are all different")
+    if pool not in (None, *get_args(Pool)):
+        raise UsageError(f"no pool {printable(str(pool), limit=80)!r}; choose from {', '.join(get_args(Pool))}")
+    if pool == "none" and len(stages) > 1:
+        raise UsageError("pool 'none' gives the map of one stage, and several have maps of different sizes; name one")
+    return tuple(stage for stage in STAGES if stage in stages)
+
+
+def part(stage: str, pool: Pool | None) -> tuple[str, Pool | None]:
+    """What to take of the network for the features of a stage, and how to pool it; None: it is pooled already."""
+    if stage == STAGES[-1]:
+        return (stage, None) if pool is None else (running.MAP, pool)
+    return stage, pool or "avg"
 
 
 def build(

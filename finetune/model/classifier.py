@@ -3,7 +3,7 @@
 It knows nothing of images on disk, of epochs or of optimizers.
 """
 
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Sequence
 from typing import Literal
 
 import torch
@@ -16,28 +16,50 @@ from finetune.model.backbone import Backbone
 BatchNormPolicy = Literal["pretrained", "batch"]
 
 
-class Classifier(nn.Module):
-    """(n, 3, h, w) uint8, or float in 0…255, -> (n, classes) logits; normalisation is inside.
-
-    The state dict holds `backbone.<timm's name>` and `head.<name>`, and nothing else.
-    """
+class Normalise(nn.Module):
+    """(n, 3, h, w) uint8, or float in 0…255, -> float32 with the mean 0 and the spread 1 that a network expects."""
 
     mean: Tensor
     std: Tensor
 
-    def __init__(self, backbone: Backbone, head: nn.Module, preprocessing: Preprocessing) -> None:
+    def __init__(self, preprocessing: Preprocessing) -> None:
         super().__init__()
-        self.backbone = backbone.module
-        self.head = head
-        self.cut = backbone
         shape = (1, 3, 1, 1)
         self.register_buffer("mean", 255 * torch.tensor(preprocessing.mean).reshape(shape), persistent=False)
         self.register_buffer("std", 255 * torch.tensor(preprocessing.std).reshape(shape), persistent=False)
+
+    def forward(self, images: Tensor) -> Tensor:
+        return (images.to(self.mean.dtype) - self.mean) / self.std
+
+
+class Classifier(nn.Module):
+    """(n, 3, h, w) uint8, or float in 0…255, -> (n, classes) logits; normalisation is inside.
+
+    The head is given the features of `stages`, as `Backbone.extractor` has them. The state dict holds
+    `backbone.<timm's name>` and `head.<name>`, and nothing else.
+    """
+
+    def __init__(
+        self,
+        backbone: Backbone,
+        head: nn.Module,
+        preprocessing: Preprocessing,
+        stages: Sequence[str] = ("stage4",),
+    ) -> None:
+        super().__init__()
+        self.normalise = Normalise(preprocessing)
+        self.backbone = backbone.module
+        self.head = head
+        self.cut = backbone
+        self.seen = tuple(stages)
+        # the call and not the module, whose parts are registered as those of the backbone already
+        self._extract = None if tuple(stages) == ("stage4",) else backbone.extractor(stages).__call__
         self.to(memory_format=torch.channels_last)
 
     def forward(self, images: Tensor) -> Tensor:
-        normalised = (images.to(self.mean.dtype) - self.mean) / self.std
-        logits: Tensor = self.head(self.backbone(normalised))
+        normalised = self.normalise(images)
+        features = self._extract(normalised) if self._extract else self.backbone(normalised)
+        logits: Tensor = self.head(features)
         return logits
 
     def stage_of(self, tensor: str) -> str:

@@ -1,9 +1,11 @@
 """How fast this machine is: what the estimates of a plan rest on. It measures; it does not guess."""
 
+import copy
 import io
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from datetime import date
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -12,12 +14,15 @@ from PIL import Image
 from finetune.data import decode
 from finetune.data.decode import Preprocessing
 from finetune.model import backbone
+from finetune.model.backbone import Backbone
 from finetune.recipe import backbones
+from finetune.recipe.cost import Costs
 from finetune.recipe.machine import Rates
 from finetune.runtime import Runtime, in_order
 
 _NETWORK = "resnet18"
 _BATCH = 8
+_FILES = 16  # that are decoded to see how long that takes
 _SECONDS = 1.5  # the least that each measurement lasts, after a first call that does not count
 
 
@@ -48,6 +53,43 @@ def measure(runtime: Runtime) -> Rates:
         measured=date.today().isoformat(),
         threads=runtime.threads,
     )
+
+
+def costs(network: Backbone, pixels: Preprocessing, runtime: Runtime, files: Sequence[Path]) -> Costs:
+    """What one image costs here: a few of the files are decoded, a batch passed forward and one trained on, in a copy.
+
+    files: images that can be read. It takes a second or two; what comes of it is rough, and of this moment.
+    """
+    some = files[:: max(1, len(files) // _FILES)][:_FILES]
+    decoding = _seconds(
+        lambda: [
+            decode.working_image(data, pixels)
+            for data in in_order(decode.read, some, threads=runtime.threads, ahead=len(some))
+        ]
+    ) / (len(some) * runtime.threads)
+    module = copy.deepcopy(network.module).to(runtime.device).to(memory_format=torch.channels_last)
+    shape = (runtime.evaluation_batch, 3, pixels.size, pixels.size)
+    images = torch.rand(shape, device=runtime.device).contiguous(memory_format=torch.channels_last)
+
+    def forward() -> None:
+        with torch.inference_mode():
+            module.eval()(images).sum().item()
+
+    def step() -> None:
+        with runtime.autocast():
+            loss = module.eval()(images).square().mean()
+        loss.backward()
+
+    forward()
+    passed = _seconds(forward) / len(images)
+    step()
+    return Costs(decode=decoding, forward=passed, step=_seconds(step) / len(images))
+
+
+def _seconds(work: Callable[[], object]) -> float:
+    begun = time.perf_counter()
+    work()
+    return time.perf_counter() - begun
 
 
 def _decoding(threads: int) -> float:

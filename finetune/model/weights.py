@@ -20,7 +20,7 @@ from finetune.model import backbone, hub, tensorfile
 from finetune.model.backbone import Backbone
 from finetune.model.hub import hub_answers
 from finetune.recipe import backbones
-from finetune.recipe.schema import BundleWeights, File, Hub, Package, Random, Weights
+from finetune.recipe.network import BundleWeights, File, Hub, Package, Random, Weights
 
 __all__ = ["PACKAGES", "Carried", "Receipt", "hub_answers", "load"]
 

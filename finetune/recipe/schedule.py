@@ -5,7 +5,8 @@ from typing import Annotated, ClassVar, Literal, assert_never
 
 from pydantic import Field
 
-from finetune.recipe.section import STAGES, Conflict, Decay, Epochs, LearningRate, Section, Stage
+from finetune.recipe.network import BackboneChoice
+from finetune.recipe.section import STAGES, Conflict, Decay, Duration, Epochs, LearningRate, Section, Stage, seconds_of
 
 StageList = Annotated[tuple[Stage, ...], Field(min_length=1, description="the stages that train, the head among them")]
 BatchNorm = Literal["pretrained", "batch"]
@@ -80,11 +81,56 @@ class Phases(Section):
             yield ("phases",), "the head has to train in at least one phase: it is new, and untrained it only guesses"
 
 
-Schedule = Head | Full | Gradual | Stages | Phases
+class Probe(Section):
+    """No gradient steps: a head fitted to the features of the frozen backbone, which one by cross-validation."""
+
+    kind: Literal["probe"] = "probe"
+
+
+class LpFt(Section):
+    """Gradient training that starts from a probe's head instead of a new one (Kumar et al. 2022)."""
+
+    kind: Literal["lp_ft"] = "lp_ft"
+    train: StageList = STAGES
+    epochs: Epochs = 10
+    lr: LearningRate = 1e-4
+    lr_decay: Decay = 1.0
+    interpolate: float = Field(
+        1.0, gt=0, le=1, description="how far what ships goes from the probe (0) to the tuned weights (1)"
+    )
+
+    def conflicts(self) -> Iterator[Conflict]:
+        yield from _stage_conflicts(self.train, self.lr_decay)
+        if "head" not in self.train:
+            yield ("train",), "the head has to be among the stages that train: it would be left behind by what it reads"
+
+
+class Auto(Section):
+    """What is worth its time is tried, and what does best on images held out ships."""
+
+    kind: Literal["auto"] = "auto"
+    budget: Duration = "15m"
+    candidates: tuple[BackboneChoice, ...] = Field(
+        (), max_length=10, description="other backbones to try beside the recipe's"
+    )
+
+    @property
+    def seconds(self) -> float:
+        """The budget in seconds."""
+        return seconds_of(self.budget)
+
+
+Schedule = Head | Full | Gradual | Stages | Phases | Probe | LpFt | Auto
+
+
+def starts_from_probe(schedule: Schedule) -> bool:
+    """Whether the head comes from a probe, so that no validation images are needed to learn it."""
+    return isinstance(schedule, Probe | LpFt | Auto)
 
 
 def written_phases(schedule: Schedule) -> tuple[PhaseChoice, ...]:
-    """The phases that a schedule means, before anything is known of the data.
+    """The phases that a schedule means, before anything is known of the data: none where nothing trains by gradient, or
+    where that is yet to be found out.
 
     `gradual` thaws one stage more per phase from the top (Howard & Ruder 2018, Universal Language Model Fine-tuning,
     section 3.3) and begins every phase at half the rate of the one before, as in fastai's tutorials of that method,
@@ -103,6 +149,11 @@ def written_phases(schedule: Schedule) -> tuple[PhaseChoice, ...]:
             return (PhaseChoice(train=train, epochs=schedule.epochs, lr=schedule.lr, lr_decay=decay),)
         case Phases():
             return tuple(phase.model_copy(update={"train": in_order(phase.train)}) for phase in schedule.phases)
+        case LpFt():
+            train, decay = in_order(schedule.train), schedule.lr_decay
+            return (PhaseChoice(train=train, epochs=schedule.epochs, lr=schedule.lr, lr_decay=decay),)
+        case Probe() | Auto():
+            return ()
         case _:
             assert_never(schedule)
 

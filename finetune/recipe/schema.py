@@ -5,17 +5,27 @@ from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import BeforeValidator, Field
 
-from finetune.errors import RecipeError
 from finetune.recipe import backbones
-from finetune.recipe.schedule import BatchNorm, Head, PhaseChoice, Phases, Schedule, trains_backbone, written_phases
+from finetune.recipe.network import BackboneChoice, FeatureStage, HeadChoice, Linear, Mlp, Multilayer, Random
+from finetune.recipe.schedule import (
+    Auto,
+    BatchNorm,
+    Head,
+    PhaseChoice,
+    Phases,
+    Schedule,
+    starts_from_probe,
+    trains_backbone,
+    written_phases,
+)
 from finetune.recipe.section import (
     Conflict,
     FolderName,
-    PackageName,
     PathText,
     RunName,
     Section,
     Share,
+    Views,
     folder_or_share,
 )
 
@@ -67,87 +77,6 @@ class Given(Section):
             )
 
 
-class Hub(Section):
-    """Pretrained weights from the hub."""
-
-    kind: Literal["hub"] = "hub"
-    tag: str | None = Field(None, description="which of the backbone's weights; null: timm's default")
-
-
-class File(Section):
-    """Weights from a file of one's own."""
-
-    kind: Literal["file"] = "file"
-    path: PathText = Field(description=".safetensors, or .pth, .pt, .bin with tensors only")
-
-
-class Package(Section):
-    """Weights that an installed Python package carries."""
-
-    kind: Literal["package"] = "package"
-    name: PackageName = Field(description="the distribution's name")
-
-
-class BundleWeights(Section):
-    """The weights of an earlier run's backbone."""
-
-    kind: Literal["bundle"] = "bundle"
-    path: PathText = Field(description="the bundle's folder")
-
-
-class Random(Section):
-    """No pretrained weights."""
-
-    kind: Literal["random"] = "random"
-
-
-Weights = Hub | File | Package | BundleWeights | Random
-
-
-class BackboneChoice(Section):
-    """An architecture of timm and the weights it starts from."""
-
-    example: ClassVar[str] = "{name: resnet50}"
-    name: str = Field(description="the architecture, as `finetune backbones` lists it")
-    weights: Weights = Field(Hub(), discriminator="kind")
-
-    def conflicts(self) -> Iterator[Conflict]:
-        try:
-            backbones.check(self.name)
-            backbones.check_cut(self.name)
-        except RecipeError as error:
-            yield ("name",), str(error)
-            return
-        if isinstance(self.weights, Hub):
-            try:
-                backbones.repository(self.name, self.weights.tag)
-            except RecipeError as error:
-                yield ("weights", "tag"), str(error)
-
-    @property
-    def tag(self) -> str | None:
-        """The tag that was asked for; None for the default one and for weights that are not the hub's."""
-        return self.weights.tag if isinstance(self.weights, Hub) else None
-
-
-class Linear(Section):
-    """One linear layer on the features."""
-
-    kind: Literal["linear"] = "linear"
-    dropout: float = Field(0.0, ge=0, lt=1)
-
-
-class Mlp(Section):
-    """One hidden layer between features and classes."""
-
-    kind: Literal["mlp"] = "mlp"
-    hidden: int = Field(512, ge=1, le=16_384, description="width of the hidden layer")
-    dropout: float = Field(0.2, ge=0, lt=1)
-
-
-HeadChoice = Linear | Mlp
-
-
 class Augment(Section):
     """How training images are varied."""
 
@@ -156,6 +85,7 @@ class Augment(Section):
     flip: bool = Field(True, description="mirror left and right; false where the side matters, as in letters")
 
 
+Fit = Literal["crop", "pad", "squash"]
 Channel = Annotated[float, Field(ge=0, le=1)]
 Spread = Annotated[float, Field(gt=0, le=1)]
 
@@ -167,7 +97,7 @@ class Images(Section):
     size: int | None = Field(
         None, ge=16, le=2048, description="side in pixels; null: what the weights were trained with"
     )
-    fit: Literal["crop", "pad", "squash"] = Field("crop", description="how an oblong image becomes a square")
+    fit: Fit = Field("crop", description="how an oblong image becomes a square")
     augment: Augment = Augment()
     mean: tuple[Channel, Channel, Channel] | None = Field(
         None, description="of red, green, blue in 0 to 1; null: the weights'"
@@ -217,6 +147,12 @@ class Train(Section):
     precision: Literal["bf16", "float32"] | None = Field(
         None, description="of training steps; null: bf16 where the hardware has it"
     )
+    views: Views | None = Field(
+        None, description="seeded views of an image that are computed once and kept; null: as the schedule needs"
+    )
+    activations: Literal["float32", "float16", "int8"] = Field(
+        "float16", description="how maps that enter the stages that train are kept"
+    )
 
     def conflicts(self) -> Iterator[Conflict]:
         if self.batch_size == 1 and self.batch_norm == "batch":
@@ -231,13 +167,27 @@ class Recipe(Section):
     data: FolderData
     split: Stratified | Given | None = Field(None, discriminator="kind")
     backbone: BackboneChoice
-    head: HeadChoice = Field(Linear(), discriminator="kind")
+    head: HeadChoice | None = Field(
+        None, discriminator="kind", description="null: linear; with a probe whichever shape fits best"
+    )
     schedule: Schedule = Field(Head(), discriminator="kind")
     images: Images = Images()
     train: Train = Train()
 
+    @property
+    def phases(self) -> tuple[PhaseChoice, ...]:
+        """The phases of its schedule, as written."""
+        return written_phases(self.schedule)
+
+    @property
+    def stages(self) -> tuple[FeatureStage, ...]:
+        """The stages whose features the head sees."""
+        return self.head.stages if isinstance(self.head, Multilayer) else ("stage4",)
+
     def conflicts(self) -> Iterator[Conflict]:
         yield from self._split_conflicts()
+        yield from self._probe_conflicts()
+        yield from self._cache_conflicts()
         yield from self._batch_norm_conflicts()
         yield from self._image_conflicts()
 
@@ -247,8 +197,14 @@ class Recipe(Section):
                 ("data", "pool"),
                 "pool: true puts the split folders together, so none of them is given; drop one of the two",
             )
-        patience, epochs = self.train.patience, max(phase.epochs for phase in written_phases(self.schedule))
+        patience, epochs = self.train.patience, max((phase.epochs for phase in self.phases), default=0)
         if patience is None:
+            return
+        if not epochs:
+            yield (
+                ("train", "patience"),
+                f"patience has no effect: schedule {self.schedule.kind!r} has no epochs of its own",
+            )
             return
         if self.split is not None and not self.split.validation:
             yield (
@@ -261,8 +217,26 @@ class Recipe(Section):
                 f"patience has no effect: it has to be below the epochs of the longest phase, which are {epochs}",
             )
 
+    def _probe_conflicts(self) -> Iterator[Conflict]:
+        if not starts_from_probe(self.schedule):
+            return
+        if isinstance(self.head, Mlp):
+            yield ("head",), f"schedule {self.schedule.kind!r} fits a linear or cosine head, so mlp is none for it"
+        elif isinstance(self.head, Linear) and self.head.dropout:
+            yield ("head", "dropout"), "dropout has no effect: a probe's head is fitted, not trained step by step"
+        if isinstance(self.schedule, Auto) and self.head is not None:
+            yield ("head",), "schedule 'auto' chooses the head; leave it out"
+
+    def _cache_conflicts(self) -> Iterator[Conflict]:
+        frozen = starts_from_probe(self.schedule) or any("stem" not in phase.train for phase in self.phases)
+        if self.train.views is not None and not frozen:
+            yield ("train", "views"), "views has no effect: every phase trains the stem, so that nothing can be kept"
+        maps = isinstance(self.schedule, Auto) or any("stem" not in p.train and trains_backbone(p) for p in self.phases)
+        if self.train.activations != "float16" and not maps:
+            yield ("train", "activations"), "activations has no effect: no phase trains upper stages above frozen ones"
+
     def _batch_norm_conflicts(self) -> Iterator[Conflict]:
-        asked, thawed = self.train.batch_norm, [p for p in written_phases(self.schedule) if trains_backbone(p)]
+        asked, thawed = self.train.batch_norm, [p for p in self.phases if trains_backbone(p)]
         random = isinstance(self.backbone.weights, Random)
         if asked is not None and all(phase.batch_norm is not None for phase in thawed):
             why = "every phase has its own" if thawed else "a backbone that is frozen whole keeps its statistics"

@@ -17,6 +17,10 @@ STAGES: tuple[Stage, ...] = get_args(Stage)
 KeyPath = tuple[str | int, ...]
 Conflict = tuple[KeyPath, str]
 
+SHORTEST = 10  # seconds that a budget may be
+LONGEST = 48 * 3600
+
+_DURATION = re.compile(r"\d{1,9}(\.\d{1,3})?[smh]")
 _RUN_NAME = re.compile(r"\w[\w.-]{0,99}")
 
 
@@ -107,6 +111,20 @@ def folder_or_share(value: object) -> object:
     return value
 
 
+def _duration(text: str) -> str:
+    if not _DURATION.fullmatch(text):
+        raise ValueError("a time is a number and s, m or h, such as 90s, 15m or 1.5h")
+    if not SHORTEST <= seconds_of(text) <= LONGEST:
+        raise ValueError(f"a time is from {SHORTEST} s to {LONGEST // 3600} h")
+    return text
+
+
+def seconds_of(duration: str) -> float:
+    """The seconds in a time such as 90s, 15m or 1.5h."""
+    return float(duration[:-1]) * {"s": 1, "m": 60, "h": 3600}[duration[-1]]
+
+
+Duration = Annotated[str, AfterValidator(_duration), Field(description="how long it may take, such as 90s, 15m or 1h")]
 RunName = Annotated[str, AfterValidator(_run_name)]
 PathText = Annotated[str, AfterValidator(_path), PlainSerializer(_written_path)]
 PackageName = Annotated[str, AfterValidator(_package_name)]
@@ -114,4 +132,5 @@ FolderName = Annotated[str, AfterValidator(_folder_name)]
 Share = Annotated[float, Field(ge=0, lt=1)]
 Epochs = Annotated[int, Field(ge=1, le=10_000, description="passes over the training images")]
 LearningRate = Annotated[float, Field(gt=0, le=10, description="learning rate of the head")]
+Views = Annotated[int, Field(ge=1, le=64, description="seeded views of each image, the plain one first")]
 Decay = Annotated[float, Field(gt=0, le=1, description="factor of the learning rate per stage downwards from the head")]

@@ -11,17 +11,23 @@ from dataclasses import asdict, dataclass, field
 import torch
 from torch import Tensor, nn
 
+from finetune.data.catalog import Catalog
 from finetune.data.decode import Preprocessing
 from finetune.data.split import Split
 from finetune.errors import Diverged, listing
+from finetune.frozen.extract import Extractor, Looks
+from finetune.frozen.store import Store
+from finetune.model.backbone import Backbone
 from finetune.model.classifier import Classifier, set_training
 from finetune.predict import Check, evaluate
 from finetune.recipe.plan import Phase, Plan
 from finetune.recipe.schema import Train
 from finetune.runtime import Runtime, seed
 from finetune.scores.metrics import accuracy, log_loss
+from finetune.scores.predictions import Predictions
 from finetune.train import optimizer as optimizers
 from finetune.train.batches import Batch, sizes, training_batches
+from finetune.train.boundary import Boundary, boundary
 from finetune.train.checkpoint import Checkpoint, optimizer_tensors, restore_optimizer
 from finetune.train.losses import balanced_weights, loss
 from finetune.views import TrainingViews
@@ -60,7 +66,7 @@ class Epoch:
 
 @dataclass(frozen=True)
 class Setting:
-    """What stays the same throughout a training."""
+    """What stays the same throughout a training; `store` is where activations at a freeze boundary are kept."""
 
     plan: Plan
     split: Split
@@ -69,6 +75,12 @@ class Setting:
     train: Train
     seed: int
     runtime: Runtime
+    store: Store | None = None
+
+    def extractor(self, network: Backbone) -> Extractor:
+        """What a frozen network makes of images, by the views and the store of this setting."""
+        looks = Looks(self.preprocessing, self.views.augment, self.seed)
+        return Extractor(network, looks=looks, runtime=self.runtime, store=self.store)
 
 
 @dataclass
@@ -132,17 +144,22 @@ def fit(training: Training, *, check: Check | None = None) -> Iterator[Step | Ep
     one. `check(done, total)` is called between the batches of an evaluation and may raise to stop. Raises Diverged
     before a step whose loss or gradient is not finite, and DataError when an image file has gone.
     """
+    below: dict[int, _Below] = {}
     while (place := _next(training)) is not None:
         number, phase = place
         begun = [epoch for epoch in training.history if epoch.phase == number]
         if not begun:
             training.optimizer = optimizers.build(training.classifier, phase, training.setting.train.optimizer)
-        yield from _epoch(training, phase, number=number, within=len(begun), check=check)
+        if phase.views is not None and number not in below:
+            below = {number: _Below.filled(training, phase, check)}
+        yield from _epoch(training, phase, below.get(number), number=number, within=len(begun), check=check)
 
 
 def _next(training: Training) -> tuple[int, Phase] | None:
     """The phase that the next epoch belongs to, counted from 1: a function of the plan and the history."""
     phases = training.setting.plan.phases
+    if not phases:
+        return None
     number = training.history[-1].phase if training.history else 1
     done = sum(epoch.phase == number for epoch in training.history)
     if done >= phases[number - 1].epochs or _out_of_patience(training, number):
@@ -157,27 +174,59 @@ def _out_of_patience(training: Training, number: int) -> bool:
     return patience is not None and len(own) >= patience and not any(epoch.best for epoch in own[-patience:])
 
 
+@dataclass(frozen=True)
+class _Below:
+    """What is kept of the training and of the validation images below the stages that a phase trains."""
+
+    train: Boundary
+    validation: Boundary | None
+
+    @classmethod
+    def filled(cls, training: Training, phase: Phase, check: Check | None) -> "_Below":
+        setting = training.setting
+        extractor = setting.extractor(training.classifier.cut)
+
+        def of(catalog: Catalog, views: int | None) -> Boundary:
+            return boundary(
+                training.classifier,
+                phase,
+                catalog,
+                extractor=extractor,
+                runtime=setting.runtime,
+                stored_as=setting.train.activations,
+                views=views,
+                check=check,
+            )
+
+        validation = setting.split.validation
+        return cls(of(setting.split.train, None), of(validation, 1) if len(validation) else None)
+
+
 def _epoch(
-    training: Training, phase: Phase, *, number: int, within: int, check: Check | None
+    training: Training, phase: Phase, below: _Below | None, *, number: int, within: int, check: Check | None
 ) -> Iterator[Step | Epoch]:
     setting, epoch = training.setting, len(training.history) + 1
     seed(setting.seed, "epoch", epoch)
     set_training(training.classifier, phase.train, batch_norm=phase.batch_norm)
+    network: nn.Module = training.classifier
+    if below:
+        network = below.train.network
+        below.train.network.follow()
     steps = len(sizes(len(setting.split.train), setting.train.batch_size))
     weights = _class_weights(setting)
     total = correct = seen = 0.0
-    for step, batch in enumerate(_batches(setting, epoch), start=1):
+    for step, batch in enumerate(_batches(setting, epoch, below), start=1):
         share = optimizers.rate_share(
             within * steps + step - 1, steps=phase.epochs * steps, warmup=setting.train.warmup
         )
         value, right = _step(
-            training, batch, share=share, weights=weights, where=f"epoch {epoch}, step {step} of {steps}"
+            training, network, batch, share=share, weights=weights, where=f"epoch {epoch}, step {step} of {steps}"
         )
         total += value * len(batch.keys)
         correct += right
         seen += len(batch.keys)
         yield Step(epoch, number, step, steps, total / seen, int(seen), share * phase.lr)
-    validation = _validate(training, check)
+    validation = _validate(training, below, check)
     best = _is_best(training, None if validation is None else validation[0])
     if best:
         training.best = training.trained
@@ -196,7 +245,11 @@ def _epoch(
     yield line
 
 
-def _batches(setting: Setting, epoch: int) -> Iterator[Batch]:
+def _batches(setting: Setting, epoch: int, below: _Below | None) -> Iterator[Batch]:
+    if below:
+        return below.train.batches(
+            setting.split.train, epoch=epoch, seed=setting.seed, batch_size=setting.train.batch_size
+        )
     return training_batches(
         setting.split.train,
         setting.views,
@@ -208,14 +261,16 @@ def _batches(setting: Setting, epoch: int) -> Iterator[Batch]:
     )
 
 
-def _step(training: Training, batch: Batch, *, share: float, weights: Tensor | None, where: str) -> tuple[float, int]:
+def _step(
+    training: Training, network: nn.Module, batch: Batch, *, share: float, weights: Tensor | None, where: str
+) -> tuple[float, int]:
     """One optimizer step: the mean loss of the batch before it, and how many images were right."""
     optimizer, train = training.optimizer, training.setting.train
     assert optimizer is not None
     optimizers.set_rates(optimizer, share)
     optimizer.zero_grad(set_to_none=True)
     with training.setting.runtime.autocast():
-        logits = training.classifier(batch.images)
+        logits = network(batch.images)
     value = loss(logits, batch.labels, smoothing=train.label_smoothing, class_weights=weights)
     _must_be_finite(value, "loss", batch, optimizer, where)
     torch.autograd.backward(value)
@@ -248,18 +303,23 @@ def _class_weights(setting: Setting) -> Tensor | None:
     return balanced_weights(train.labels, classes=len(train.classes)).to(setting.runtime.device)
 
 
-def _validate(training: Training, check: Check | None) -> tuple[float, float] | None:
+def _validate(training: Training, below: _Below | None, check: Check | None) -> tuple[float, float] | None:
     """The log-loss and the accuracy on the validation images; None without any."""
-    setting = training.setting
-    if not len(setting.split.validation):
+    setting, catalog = training.setting, training.setting.split.validation
+    if not len(catalog):
         return None
-    predictions = evaluate(
-        training.classifier,
-        setting.split.validation,
-        preprocessing=setting.preprocessing,
-        runtime=setting.runtime,
-        check=check,
-    )
+    if below and below.validation:
+        training.classifier.eval()
+        logits = below.validation.logits(len(catalog), check=check)
+        predictions = Predictions(catalog.keys, logits, catalog.classes, catalog.labels)
+    else:
+        predictions = evaluate(
+            training.classifier,
+            catalog,
+            preprocessing=setting.preprocessing,
+            runtime=setting.runtime,
+            check=check,
+        )
     return log_loss(predictions), accuracy(predictions)
 
 

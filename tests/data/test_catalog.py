@@ -1,11 +1,15 @@
 import hashlib
+import os
 import threading
+import time
 
 import numpy as np
 import pytest
 from PIL import Image
 
+from finetune.data import decode
 from finetune.data.catalog import Catalog, LeftOut, Sample, census
+from finetune.data.fingerprints import Fingerprints
 from finetune.errors import DataError
 
 
@@ -18,6 +22,7 @@ def folder_of(tmp_path, images):
     samples = []
     for seed, (name, (label, broken)) in enumerate(images.items()):
         path = tmp_path / name
+        path.parent.mkdir(exist_ok=True)
         Image.fromarray(np.random.default_rng(seed).integers(0, 256, (16, 16), dtype=np.uint8)).save(path, "PNG")
         if broken:
             path.write_bytes(path.read_bytes()[:99])
@@ -162,3 +167,38 @@ def test_the_files_are_not_touched(tmp_path):
     before = {path: (path.read_bytes(), path.stat().st_mtime_ns) for path in tmp_path.iterdir()}
     census(files, on_bad_image="skip", threads=2)
     assert {path: (path.read_bytes(), path.stat().st_mtime_ns) for path in tmp_path.iterdir()} == before
+
+
+def aged(path):
+    """As if the file had been left alone for a minute."""
+    os.utime(path, ns=(time.time_ns() - 60 * 10**9,) * 2)
+
+
+def test_the_census_is_the_same_with_a_memory_and_without(tmp_path, monkeypatch):
+    files = folder_of(
+        tmp_path / "photos", {f"{n:02}.{'jpg' if n % 5 == 1 else 'png'}": ("ab"[n % 2], n == 7) for n in range(60)}
+    )
+    for sample in files.samples:
+        aged(sample.path)
+    without = census(files, on_bad_image="skip", threads=2)
+    opened, read = [], decode.read_with_status
+    monkeypatch.setattr(decode, "read_with_status", lambda path: opened.append(path) or read(path))
+    for reads in (60, 61, 62):  # the one that cannot be read is tried again each time
+        with Fingerprints.open(tmp_path / "cache") as known:
+            assert census(files, on_bad_image="skip", threads=2, known=known) == without
+        assert len(opened) == reads
+
+
+def test_the_census_reads_what_is_new_and_what_has_changed(tmp_path, monkeypatch):
+    files = folder_of(tmp_path, {f"{n}.png": ("a", False) for n in range(5)})
+    for sample in files.samples[:4]:
+        aged(sample.path)
+    with Fingerprints.open(tmp_path / "cache") as known:
+        census(files, on_bad_image="error", threads=2, known=known)
+    Image.new("RGB", (16, 16)).save(tmp_path / "1.png")
+    opened, read = [], decode.read_with_status
+    monkeypatch.setattr(decode, "read_with_status", lambda path: opened.append(path.name) or read(path))
+    with Fingerprints.open(tmp_path / "cache") as known:
+        found, _ = census(files, on_bad_image="error", threads=2, known=known)
+    assert sorted(opened) == ["1.png", "4.png"]  # the last was too young to be remembered
+    assert found == census(files, on_bad_image="error", threads=2)[0]

@@ -1,3 +1,5 @@
+import dataclasses
+import hashlib
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -11,7 +13,10 @@ from finetune.errors import BrokenInstallation, RecipeError, UsageError
 from finetune.model import backbone
 from finetune.model.backbone import InputContract
 from finetune.model.cut import STAGES
+from finetune.model.pooling import pooled
+from finetune.model.running import MAP
 from finetune.recipe.schema import Images
+from tests.model.test_cut import InPlaceModule, of
 
 # Cut into five stages, and run onward from every cut exactly as the whole.
 EXACT = """
@@ -210,3 +215,94 @@ def test_preprocessing_is_that_of_the_weights_but_for_what_the_recipe_says() -> 
     assert (plain.size, plain.working, plain.interpolation) == (224, 256, "bicubic")
     small = contract.preprocessing(Images(size=64, fit="pad", mean=(0.1, 0.2, 0.3), std=(0.3, 0.2, 0.1)))
     assert (small.size, small.working, small.mean, small.std) == (64, 64, (0.1, 0.2, 0.3), (0.3, 0.2, 0.1))
+
+
+@pytest.mark.parametrize("name", ["test_resnet", "densenet121", "mobilenetv3_small_050"])
+def test_features_of_several_stages_stand_side_by_side_in_the_order_of_stages(name: str) -> None:
+    network = backbone.build(name)
+    network.module.eval()
+    with torch.no_grad():
+        both = network.extractor(("stage4", "stage2"))(images())
+        assert torch.equal(both[:, network.channels["stage2"] :], network.module(images()))
+        lower = network.upto("stage2")(images()).mean((2, 3))
+    assert torch.equal(both[:, : network.channels["stage2"]], lower)
+    assert both.shape == (2, network.width(("stage2", "stage4")))
+
+
+def test_a_pool_applies_to_every_stage_after_stage4_to_the_map_before_pooling() -> None:
+    network = backbone.build("mobilenetv3_small_050")  # its features are made by a layer behind the pooling
+    network.module.eval()
+    with torch.no_grad():
+        map = network.module.forward_features(images())  # type: ignore[operator]
+        found = network.extractor(("stage3", "stage4"), "gem")(images())
+        assert torch.equal(found[:, network.channels["stage3"] :], pooled(map, "gem"))
+        assert torch.equal(network.extractor(pool="none")(images()), map)
+    assert network.width(pool="gem") == 288
+    assert network.width() == network.features == 1024
+    assert found.shape == (2, network.width(("stage4", "stage3"), "gem"))
+
+
+def test_features_are_float32_in_reduced_precision_too() -> None:
+    network = backbone.build("test_resnet")
+    with torch.no_grad(), torch.autocast("cpu", torch.bfloat16):
+        assert network.extractor(("stage1", "stage4"))(images()).dtype == torch.float32
+        assert network.extractor()(images()).dtype == torch.float32
+
+
+@pytest.mark.parametrize(
+    ("stages", "pool", "reason"),
+    [
+        ((), None, "stages are empty; name one"),
+        (("stage4", "stage4"), None, "stages are stage4, stage4; name one, or several that are all different"),
+        (("stage9",), None, "no stage 'stage9'"),
+        (("stage4",), "max", "no pool 'max'; choose from avg, avgmax, gem, none"),
+        (("stage3", "stage4"), "none", "pool 'none' gives the map of one stage"),
+    ],
+)
+def test_features_that_cannot_be_are_refused(stages: tuple[str, ...], pool: str | None, reason: str) -> None:
+    network = backbone.build("test_resnet")
+    with pytest.raises(UsageError, match=reason):
+        network.extractor(stages, pool)  # type: ignore[arg-type]
+    with pytest.raises(UsageError, match=reason):
+        network.width(stages, pool)  # type: ignore[arg-type]
+
+
+def test_stages_that_one_pass_cannot_give_are_refused_with_the_networks_name() -> None:
+    toy = InPlaceModule()
+    network = dataclasses.replace(backbone.build("test_resnet", size=64), module=toy, cut=of(toy))
+    with pytest.raises(UsageError, match="backbone 'test_resnet': the network cannot give stage1 and stage4 in one"):
+        network.extractor(("stage1", "stage4"))
+
+
+@pytest.mark.parametrize("name", ["test_resnet", "test_efficientnet", "mobilenetv3_small_050"])
+def test_the_shape_of_what_leaves_a_stage_is_known_without_running_it(name: str) -> None:
+    network = backbone.build(name)
+    network.module.eval()
+    with torch.no_grad():
+        found = network.taps([*STAGES, MAP])(images(1, 72))
+    assert {tap: network.shape(tap, size=72) for tap in found} == {
+        tap: tuple(one.shape[1:]) for tap, one in found.items()
+    }
+
+
+def test_the_fingerprint_is_that_of_names_and_values_up_to_a_stage() -> None:
+    network, again = backbone.build("test_resnet"), backbone.build("test_resnet")
+    assert network.fingerprint() == again.fingerprint()
+    again.module.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    assert network.fingerprint() == again.fingerprint()
+    name = next(name for name, stage in network.tensors.items() if stage == "stage3")
+    with torch.no_grad():
+        again.module.get_parameter(name).view(-1)[0] += 1
+    assert network.fingerprint("stage2") == again.fingerprint("stage2")
+    assert len({network.fingerprint("stage3"), again.fingerprint("stage3"), network.fingerprint()}) == 3
+
+
+def test_the_fingerprint_can_be_made_by_hand_and_counters_have_no_say_in_it() -> None:
+    network = backbone.build("test_resnet")
+    digest = hashlib.sha256()
+    for name, tensor in network.module.state_dict().items():
+        if name.endswith("num_batches_tracked"):
+            tensor.fill_(1000)
+        else:
+            digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}\n".encode() + tensor.numpy().tobytes())
+    assert network.fingerprint() == digest.hexdigest()

@@ -1,3 +1,5 @@
+import copy
+
 import pytest
 import torch
 from torch import nn
@@ -5,7 +7,7 @@ from torch import nn
 from finetune.data.decode import Preprocessing
 from finetune.model import backbone, heads
 from finetune.model.classifier import Classifier, set_training
-from finetune.recipe.schema import Linear
+from finetune.recipe.network import Linear
 
 PIXELS = Preprocessing(
     size=32, working=32, fit="squash", interpolation="bilinear", mean=(0.4, 0.5, 0.6), std=(0.1, 0.2, 0.3)
@@ -64,3 +66,50 @@ def test_what_was_trained_before_can_be_frozen_again(classifier: Classifier) -> 
     set_training(classifier, ("head",), batch_norm="batch")
     assert {classifier.stage_of(n) for n, p in classifier.named_parameters() if p.requires_grad} == {"head"}
     assert not any(module.training for module in classifier.modules_of("stage4"))
+
+
+STAGES = ("stage2", "stage4")
+
+
+@pytest.fixture
+def several() -> Classifier:
+    """A classifier whose head is given the features of two stages."""
+    network = backbone.build("test_efficientnet")
+    head = heads.build(Linear(), features=network.width(STAGES), classes=3)
+    return Classifier(network, head, PIXELS, STAGES)
+
+
+def test_a_head_may_be_given_the_features_of_several_stages(several: Classifier) -> None:
+    several.eval()
+    images = torch.randint(0, 256, (2, 3, 32, 32), dtype=torch.uint8)
+    with torch.no_grad():
+        features = several.cut.extractor(STAGES)(several.normalise(images))
+        assert torch.equal(several(images), several.head(features))
+
+
+def test_the_state_dict_is_the_same_whatever_the_head_is_given(several: Classifier) -> None:
+    names = [f"backbone.{name}" for name in several.cut.module.state_dict()]
+    assert list(several.state_dict()) == [*names, "head.0.weight", "head.0.bias"]
+
+
+def test_a_copy_shares_nothing_with_what_it_was_copied_from(several: Classifier) -> None:
+    several.eval()
+    images = torch.randint(0, 256, (2, 3, 32, 32), dtype=torch.uint8)
+    with torch.no_grad():
+        before = several(images)
+        copied = copy.deepcopy(several)
+        assert torch.equal(copied(images), before)
+        for parameter in several.parameters():
+            parameter.zero_()
+        assert torch.equal(copied(images), before)
+        assert not torch.equal(several(images), before)
+
+
+def test_training_with_several_stages_keeps_frozen_ones_and_moves_the_others(several: Classifier) -> None:
+    set_training(several, ("stage4", "head"), batch_norm="batch")
+    before = {name: tensor.clone() for name, tensor in several.state_dict().items()}
+    optimizer = torch.optim.SGD([one for one in several.parameters() if one.requires_grad], lr=0.1)
+    several(torch.randint(0, 256, (4, 3, 32, 32), dtype=torch.uint8)).square().sum().backward()
+    optimizer.step()
+    for name, tensor in several.state_dict().items():
+        assert torch.equal(tensor, before[name]) == (several.stage_of(name) not in ("stage4", "head")), name

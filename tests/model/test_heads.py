@@ -4,7 +4,7 @@ from torch import nn
 
 from finetune.errors import BundleError
 from finetune.model import heads
-from finetune.recipe.schema import Linear, Mlp
+from finetune.recipe.network import Linear, Mlp
 
 
 @pytest.mark.parametrize("choice", [Linear(), Linear(dropout=0.5), Mlp(hidden=7), Mlp(hidden=7, dropout=0.0)])

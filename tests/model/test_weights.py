@@ -17,7 +17,7 @@ from finetune.errors import BundleError, Offline, WeightsError
 from finetune.model import backbone, weights
 from finetune.model.backbone import Backbone
 from finetune.model.weights import Carried, Receipt, load
-from finetune.recipe.schema import BundleWeights, File, Hub, Package, Random
+from finetune.recipe.network import BundleWeights, File, Hub, Package, Random
 
 State = dict[str, Tensor]
 

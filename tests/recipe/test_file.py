@@ -16,7 +16,8 @@ from hypothesis import strategies as st
 from finetune.errors import RecipeError
 from finetune.recipe import backbones
 from finetune.recipe.file import dump, load, loads, override
-from finetune.recipe.schema import File, Given, Hub, Recipe, Stratified
+from finetune.recipe.network import File, Hub
+from finetune.recipe.schema import Given, Recipe, Stratified
 
 PROFILE = settings(max_examples=100, derandomize=True, deadline=None, database=None)
 BAD = Path(__file__).with_name("bad")

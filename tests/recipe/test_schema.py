@@ -7,7 +7,8 @@ import pytest
 from pydantic import BaseModel, ValidationError
 
 from finetune.recipe import backbones
-from finetune.recipe.schema import BackboneChoice, FolderData, Hub, Random, Recipe, json_schema
+from finetune.recipe.network import BackboneChoice, Hub, Random
+from finetune.recipe.schema import FolderData, Recipe, json_schema
 from finetune.recipe.section import Section
 
 

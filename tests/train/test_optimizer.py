@@ -7,7 +7,8 @@ from finetune.data.decode import Preprocessing
 from finetune.model import backbone, heads
 from finetune.model.classifier import Classifier
 from finetune.recipe.plan import Phase
-from finetune.recipe.schema import SGD, AdamW, Linear
+from finetune.recipe.network import Linear
+from finetune.recipe.schema import SGD, AdamW
 from finetune.train import optimizer as optimizers
 
 PIXELS = Preprocessing(size=32, working=32, fit="squash", interpolation="bilinear", mean=(0.5,) * 3, std=(0.5,) * 3)

@@ -1,0 +1,1 @@
+"""What a frozen network sees: features and activations, kept so that nothing is computed twice."""

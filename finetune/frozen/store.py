@@ -1,0 +1,275 @@
+"""The content-addressed cache of what frozen networks computed. It knows nothing of networks and images.
+
+A record belongs to an entry, which is an image's content and a view of it, within a collection, which is everything
+else that decides the numbers. Small records stand in sqlite, large ones in one growing file per collection. Each has a
+checksum: a process killed at any moment, a full disk or a damaged file may cost a record and never make a wrong one.
+"""
+
+import contextlib
+import hashlib
+import json
+import math
+import os
+import re
+import shutil
+import sqlite3
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+import numpy as np
+
+from finetune.bundle.durable import size
+from finetune.data import database
+from finetune.errors import FinetuneError, OutOfResources, OutputTaken, UsageError, printable
+from finetune.frozen.collection import Absent, Collection, Entry, Shelf
+from finetune.frozen.hold import Hold
+from finetune.frozen.index import NAME, PATIENCE, VALUES, Index
+from finetune.recipe.machine import cache_folder
+
+__all__ = ["FOLDER", "Absent", "Collection", "Entry", "Holding", "Inventory", "Store"]
+
+FOLDER = "frozen"
+LIMIT = 10_000_000_000  # bytes
+
+_SUFFIXES = {"": 1, "K": 10**3, "M": 10**6, "G": 10**9, "T": 10**12}
+
+
+@dataclass(frozen=True)
+class Holding:
+    """A collection as it lies on disk. `used`: when one of its records last was, in seconds since 1970."""
+
+    address: str
+    facts: dict[str, Any]
+    large: bool
+    records: int
+    bytes: int
+    used: float
+
+
+@dataclass(frozen=True)
+class Inventory:
+    """What a store holds, and what it may. `bytes`: on disk, the index included; `limit`: bytes."""
+
+    folder: Path
+    limit: int
+    bytes: int
+    holdings: tuple[Holding, ...]
+
+
+class Store:
+    """The open store; a context manager. While it is open no other process evicts anything.
+
+    Where the folder cannot be used it is as if nothing were kept: `notes` then says why, and small collections work on
+    in memory.
+    """
+
+    def __init__(self, shelf: Shelf, hold: Hold | None, *, limit: int) -> None:
+        self.limit = limit
+        self._shelf = shelf
+        self._hold = hold
+
+    @classmethod
+    def open(cls, folder: Path | None = None, *, limit: int | None = None) -> "Store":
+        """The store in `frozen/` of a folder, by default of the cache folder.
+
+        limit: bytes that it may keep when it is closed, by default $FINETUNE_CACHE_LIMIT (such as 20G or 500M), or 10
+        GB. Raises UsageError for a limit that is none.
+        """
+        limit = _limit() if limit is None else limit
+        shelf = Shelf(Path(FOLDER), None)
+        try:
+            shelf.folder = (folder or cache_folder()).absolute() / FOLDER
+            hold = Hold(shelf.folder, patience=PATIENCE)
+        except (OSError, sqlite3.Error, UsageError) as error:
+            shelf.give_up(error)
+            return cls(shelf, None, limit=limit)
+        try:
+            shelf.index = Index(shelf.folder)
+        except (OSError, sqlite3.Error) as error:
+            shelf.give_up(error)
+        return cls(shelf, hold, limit=limit)
+
+    def __enter__(self) -> "Store":
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Evicts down to the limit if anything was written, and closes the files. What is only in memory stays."""
+        if self._shelf.wrote:
+            self.shrink()
+        if self._shelf.index is not None:
+            self._shelf.index.close()
+        if self._hold is not None:
+            self._hold.close()
+        self._shelf.index = self._hold = None
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What went wrong with the files, in words, and did not stop the work."""
+        return tuple(self._shelf.notes)
+
+    def collection(
+        self, facts: Mapping[str, object], *, dtype: np.dtype, shape: tuple[int, ...], large: bool
+    ) -> Collection:
+        """The records of `dtype` and `shape` that these facts decide, together with image and view.
+
+        facts: everything else that the numbers depend on, as JSON has it; equal facts are one collection. dtype: of
+        fixed size, structured ones too. large: records of tens of kilobytes and more, in a file of their own.
+        """
+        assert not dtype.hasobject
+        assert dtype.itemsize * math.prod(shape) > 0
+        text = json.dumps(facts, sort_keys=True, separators=(",", ":"), allow_nan=False)
+        kind = json.dumps([np.lib.format.dtype_to_descr(dtype), shape, large])
+        address = hashlib.sha256(f"{text}\n{kind}".encode()).hexdigest()
+        return Collection(self._shelf, address=address, facts=text, dtype=dtype, shape=shape, large=large)
+
+    def info(self) -> Inventory:
+        """What is there. Raises OutOfResources where the folder cannot be used."""
+        with self._worded() as index:
+            counts = index.counts()
+            found = [(row, *counts.get(row.id, (0, row.used))) for row in index.collections()]
+        holdings = tuple(
+            Holding(row.address, _facts(row.facts), bool(row.large), count, count * row.stride, max(used, row.used))
+            for row, count, used in found
+        )
+        return Inventory(self._shelf.folder, self.limit, sum(_sizes(self._files()).values()), holdings)
+
+    def shrink(self) -> int:
+        """Evicts what was longest not used until the limit is kept; returns the bytes freed.
+
+        Nothing is evicted while another process, or another store of this one, is open.
+        """
+        return self._shrink_to(self.limit)
+
+    def make_room(self, needed: int) -> None:
+        """Evicts until `needed` more bytes can be kept; to be asked before `missing`, for it may evict anything.
+
+        Raises OutOfResources when they are more than the limit allows, or than the disk has.
+        """
+        with self._worded():
+            free = shutil.disk_usage(self._shelf.folder).free
+        folder = printable(str(self._shelf.folder))
+        if needed > self.limit:
+            raise OutOfResources(
+                f"{size(needed)} are needed in {folder}, and {size(self.limit)} are allowed; set "
+                f"FINETUNE_CACHE_LIMIT to {math.ceil(needed / 1e9)}G or more"
+            )
+        free += self._shrink_to(self.limit - needed)
+        if needed > free:
+            raise OutOfResources(
+                f"{size(needed)} are needed in {folder}, and the disk has {size(free)} free; free some space, or set "
+                "FINETUNE_CACHE to another folder"
+            )
+
+    def clear(self) -> int:
+        """Removes everything; returns the bytes freed. Raises OutputTaken while another process has the store open."""
+        with self._worded() as index, self._alone() as alone:
+            if not alone:
+                raise OutputTaken(
+                    f"{printable(str(self._shelf.folder))} is in use by another process: wait for it, or stop it"
+                )
+            before = sum(_sizes(self._files()).values())
+            index.close()
+            database.remove(self._shelf.folder / NAME)
+            for path in self._files():
+                path.unlink(missing_ok=True)
+            self._shelf.index = Index(self._shelf.folder)
+            return before
+
+    def _shrink_to(self, limit: int) -> int:
+        index, freed = self._shelf.index, 0
+        if index is not None:
+            with contextlib.suppress(OSError, sqlite3.Error), self._alone() as alone:
+                freed = self._evict(index, limit) if alone else 0
+        return freed
+
+    def _evict(self, index: Index, limit: int) -> int:
+        """Large collections go whole, small ones record by record."""
+        rows = {row.id: row for row in index.collections()}
+        files = _sizes(self._files())
+        large = [(row.used, row.id, files.get(row.file, 0)) for row in rows.values() if row.large]
+        small = [(used, number, count * rows[number].stride) for used, number, count in index.ages() if number in rows]
+        excess = sum(count for _, _, count in large + small) - limit
+        freed = 0
+        with index.writing():
+            for used, number, count in sorted(large + small):
+                if freed >= excess:
+                    break
+                if rows[number].large:
+                    index.drop(number)
+                    freed += count
+                else:
+                    stride = rows[number].stride
+                    records = min(count // stride, math.ceil((excess - freed) / stride))
+                    index.forget(number, used=used, at_most=records)
+                    freed += records * stride
+            index.drop_empty()
+        named = {row.file for row in index.collections()}
+        for path in self._files():
+            if path.suffix == VALUES and path.name not in named:  # evicted now, or left by a process that was killed
+                path.unlink(missing_ok=True)
+        index.give_back()
+        return freed
+
+    @contextlib.contextmanager
+    def _alone(self) -> Iterator[bool]:
+        """Whether no one else has the store open; if so, none can meanwhile."""
+        assert self._hold is not None
+        try:
+            yield self._hold.alone()
+        finally:
+            self._shelf.generation += 1  # what was found whole may be gone
+            with contextlib.suppress(sqlite3.Error):
+                self._hold.share()
+
+    @contextlib.contextmanager
+    def _worded(self) -> Iterator[Index]:
+        """The index, and errors of using it in words."""
+        if self._shelf.index is None:
+            raise OutOfResources(self._shelf.why_not())
+        try:
+            yield self._shelf.index
+        except FinetuneError:
+            raise
+        except (OSError, sqlite3.Error) as error:
+            self._shelf.mend(error)
+            folder = printable(str(self._shelf.folder))
+            raise OutOfResources(f"the cache in {folder} cannot be used: {printable(str(error))}") from error
+
+    def _files(self) -> list[Path]:
+        folder = self._shelf.folder
+        return [*database.files_of(folder / NAME), *folder.glob(f"*{VALUES}")]
+
+
+def _sizes(files: list[Path]) -> dict[str, int]:
+    found = {}
+    for file in files:
+        with contextlib.suppress(FileNotFoundError):
+            found[file.name] = file.stat().st_size
+    return found
+
+
+def _facts(text: str) -> dict[str, Any]:
+    try:
+        return dict(json.loads(text))
+    except (ValueError, TypeError):
+        return {}  # damaged, which its records then are too
+
+
+def _limit() -> int:
+    given = os.environ.get("FINETUNE_CACHE_LIMIT", "").strip()
+    if not given:
+        return LIMIT
+    found = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([KMGT]?)B?", given.upper())
+    if not found:
+        raise UsageError(
+            f"FINETUNE_CACHE_LIMIT is {printable(given)!r}; a number of bytes is needed, such as 20G or 500M"
+        )
+    return int(float(found[1]) * _SUFFIXES[found[2]])

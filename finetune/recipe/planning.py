@@ -1,0 +1,102 @@
+"""Recipe + what the images are -> Plan: which stages train when, how fast, from what, and why. A pure function."""
+
+import math
+from collections.abc import Iterator
+
+from finetune.recipe.cost import Costs
+from finetune.recipe.facts import Facts
+from finetune.recipe.plan import Phase, Plan
+from finetune.recipe.schedule import Auto, BatchNorm, Gradual, LpFt, PhaseChoice, Probe, trains_backbone
+from finetune.recipe.schema import Recipe
+from finetune.recipe.section import STAGES, Stage
+from finetune.recipe.tiers import tiers
+
+SMALL_DATA = 1000  # training images; below, batch statistics are worse than the pretrained ones
+SMALL_BATCH = 16
+VIEWED = 8000  # views of all images together that are enough for a head or a last stage
+MOST_VIEWS = 8
+
+
+def plan(recipe: Recipe, facts: Facts, costs: Costs | None = None) -> Plan:
+    """What the recipe's schedule means for these images, with what it left open decided.
+
+    Only schedule `auto` asks what things cost: it plans which ways are tried within its budget.
+    """
+    if isinstance(recipe.schedule, Auto):
+        tried, reasons = tiers(recipe, facts, costs, views=views(recipe, facts))
+        return Plan((), (*reasons, *_remarks(recipe, facts, ())), tiers=tried)
+    policy, reasons_ = _batch_norm(recipe, facts)
+    phases = tuple(_phase(recipe, facts, choice, policy) for choice in recipe.phases)
+    return Plan(phases, (*reasons_, *_remarks(recipe, facts, phases)), probe_views=_probe_views(recipe, facts))
+
+
+def views(recipe: Recipe, facts: Facts) -> int:
+    """How many views of each image are kept: the recipe's, or 2 to 8 of them, enough for 8,000 in all."""
+    return recipe.train.views or min(MOST_VIEWS, max(2, math.ceil(VIEWED / max(1, facts.train))))
+
+
+def _probe_views(recipe: Recipe, facts: Facts) -> int | None:
+    match recipe.schedule:
+        case Probe():
+            return recipe.train.views or 1
+        case LpFt():
+            return views(recipe, facts)
+        case _:
+            return None
+
+
+def _phase(recipe: Recipe, facts: Facts, choice: PhaseChoice, policy: BatchNorm) -> Phase:
+    kept = views(recipe, facts) if isinstance(recipe.schedule, LpFt) else recipe.train.views
+    return Phase(
+        choice.train,
+        choice.epochs,
+        choice.lr,
+        choice.lr_decay,
+        choice.batch_norm or policy,
+        None if "stem" in choice.train else kept,
+    )
+
+
+def _batch_norm(recipe: Recipe, facts: Facts) -> tuple[BatchNorm, list[str]]:
+    """The policy of phases that do not have their own, and the reason."""
+    thawed = [phase for phase in recipe.phases if trains_backbone(phase)]
+    if not thawed:
+        return "pretrained", ["the backbone is frozen whole and keeps its BatchNorm statistics"]
+    if all(phase.batch_norm is not None for phase in thawed):
+        return "pretrained", []
+    asked = recipe.train.batch_norm
+    if asked is not None:
+        return asked, [f"BatchNorm uses {asked} statistics: the recipe says so"]
+    if not facts.pretrained:
+        return "batch", ["BatchNorm uses batch statistics: the weights are random, so there are none to keep"]
+    few = f"{facts.train} training images are fewer than {SMALL_DATA}"
+    small = f"batches of {facts.batch_size} are smaller than {SMALL_BATCH}"
+    found = [
+        text for text, is_so in ((few, facts.train < SMALL_DATA), (small, facts.batch_size < SMALL_BATCH)) if is_so
+    ]
+    if found:
+        return "pretrained", [f"BatchNorm keeps the pretrained statistics: {' and '.join(found)}"]
+    enough = f"there are {facts.train} training images in batches of {facts.batch_size}"
+    return "batch", [f"BatchNorm uses batch statistics: {enough}, enough for its own"]
+
+
+def _remarks(recipe: Recipe, facts: Facts, phases: tuple[Phase, ...]) -> Iterator[str]:
+    if isinstance(recipe.schedule, Gradual):
+        yield "each phase begins at half the rate of the one before"
+    trained = {"head", *(stage for phase in phases for stage in phase.train)}
+    frozen = [stage for stage in STAGES if stage not in trained]
+    if not facts.pretrained and frozen:
+        yield f"the weights are random, and never trained in {_listed(frozen)}: what these see says little"
+    if not facts.validation and phases:
+        yield "there are no validation images to choose the best epoch on"
+    elif not facts.validation:
+        yield f"the head is chosen by cross-validation on all {facts.train} images that are not for testing"
+    elif not facts.test:
+        yield "there are no test images: the score will be that of the images that chose the epoch, and optimistic"
+    if facts.smallest_class < 10:
+        images = "image" if facts.smallest_class == 1 else "images"
+        yield f"the smallest class has {facts.smallest_class} training {images}: what is said of it will be uncertain"
+
+
+def _listed(words: list[Stage]) -> str:
+    return words[0] if len(words) == 1 else f"{', '.join(words[:-1])} and {words[-1]}"

@@ -1,0 +1,116 @@
+"""A plan for people: lines of at most 80 columns."""
+
+import math
+import textwrap
+from collections.abc import Sequence
+
+from finetune.errors import printable
+from finetune.recipe.cost import Costs, estimate, image_size
+from finetune.recipe.facts import Facts
+from finetune.recipe.machine import Rates
+from finetune.recipe.plan import Phase, Plan, stage_lr
+from finetune.recipe.schema import Recipe
+from finetune.recipe.section import STAGES, Stage
+from finetune.recipe.tiers import named
+
+WIDTH = 80
+
+
+def describe(plan: Plan, facts: Facts, recipe: Recipe, costs: Costs | None, rates: Rates | None) -> list[str]:
+    """The plan for people, as lines: what is fitted, phases or tiers, times, reasons; at most 80 columns."""
+    size = image_size(recipe)
+    lines = [
+        *_wrapped(
+            f"{recipe.name}: {recipe.backbone.name}, {recipe.backbone.weights.kind} weights, {size} x {size} pixels"
+        ),
+        *_wrapped(
+            f"{facts.train} training, {facts.validation} validation and {facts.test} test images of "
+            f"{facts.classes} classes"
+        ),
+        "",
+    ]
+    seconds = estimate(plan, facts, costs) if plan.phases else [tier.seconds for tier in plan.tiers]
+    if plan.probe_views is not None:
+        seen = "the plain view" if plan.probe_views == 1 else f"{plan.probe_views} views"
+        lines += [*_wrapped(f"head: found by cross-validation on the frozen features of {seen} of each image"), ""]
+    lines += _phases(plan, facts, seconds) if plan.phases else []
+    lines += _tiers(plan) if plan.tiers else []
+    remarks = [*plan.reasons, *([_on_time(seconds, rates)] if seconds else [])]
+    return [*lines, *(line for remark in remarks for line in _wrapped(f"- {remark}", "  "))]
+
+
+def _phases(plan: Plan, facts: Facts, seconds: Sequence[float | None]) -> list[str]:
+    steps = math.ceil(facts.train / facts.batch_size)
+    lines = [f"phase  {'trains':<26}  epochs     steps  {'BatchNorm':<10}  time, about"]
+    for number, (phase, needed) in enumerate(zip(plan.phases, seconds, strict=True), start=1):
+        policy = phase.batch_norm if set(phase.train) != {"head"} else "frozen"
+        lines.append(
+            f"{number:>5}  {_named(phase.train):<26}  {phase.epochs:>6}  {phase.epochs * steps:>8}  {policy:<10}  "
+            f"{_duration(needed)}"
+        )
+    lines += ["", "rate   " + "".join(f"{stage:>10}" for stage in STAGES)]
+    for number, phase in enumerate(plan.phases, start=1):
+        lines.append(f"{number:>5}  " + "".join(_rate(phase, stage) for stage in STAGES))
+    kept = [f"{n}: {p.views}" for n, p in enumerate(plan.phases, start=1) if p.views is not None]
+    if kept:
+        lines += [
+            "",
+            *_wrapped(f"views of each image that are kept below the stages that train, by phase: {', '.join(kept)}"),
+        ]
+    return [*lines, ""]
+
+
+def _tiers(plan: Plan) -> list[str]:
+    lines = [f"{'tried in this order':<42}  {'time':>8}  may bring"]
+    for tier in plan.tiers:
+        lines += textwrap.wrap(
+            f"{named(tier):<42}  {_duration(tier.seconds):>8}  {tier.gain}", WIDTH, subsequent_indent=" " * 54
+        )
+    return [*lines, ""]
+
+
+def _on_time(seconds: Sequence[float | None], rates: Rates | None) -> str:
+    if rates is None:
+        return "no times: run `finetune doctor` to measure this machine"
+    known = [one for one in seconds if one is not None]
+    if len(known) < len(seconds):
+        return "no times: the cost of this backbone is not known"
+    threads = f"{rates.threads} {'thread' if rates.threads == 1 else 'threads'}"
+    return (
+        f"about {_duration(sum(known))} in all: an estimate from the rates measured on this machine on "
+        f"{printable(rates.measured)} with {threads}"
+    )
+
+
+def _duration(seconds: float | None) -> str:
+    if seconds is None:
+        return "?"
+    if seconds < 100:
+        return f"{max(1, round(seconds))} s"
+    minutes, days = round(seconds / 60), round(seconds / 86400)
+    if minutes < 100:
+        return f"{minutes} min"
+    if days < 4:
+        return f"{minutes // 60} h {minutes % 60} min"
+    return f"{days} days" if days < 1000 else "999+ days"
+
+
+def _named(train: tuple[Stage, ...]) -> str:
+    """The stages in few words: three or more in a row are named by the first and the last."""
+    if set(train) == set(STAGES):
+        return "all stages"
+    runs: list[list[Stage]] = []
+    for below, stage in zip((None, *STAGES), STAGES, strict=False):
+        if stage in train and below in train:
+            runs[-1].append(stage)
+        elif stage in train:
+            runs.append([stage])
+    return " ".join(f"{run[0]} to {run[-1]}" if len(run) > 2 else " ".join(run) for run in runs)
+
+
+def _rate(phase: Phase, stage: Stage) -> str:
+    return f"{stage_lr(phase, stage):>10.2g}" if stage in phase.train else f"{'-':>10}"
+
+
+def _wrapped(text: str, hanging: str = "") -> list[str]:
+    return textwrap.wrap(printable(text, limit=1000), WIDTH, subsequent_indent=hanging)
