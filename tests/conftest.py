@@ -48,6 +48,9 @@ SCHEDULES = {
     "full": "{kind: full, epochs: 2, lr: 1.0e-3, lr_decay: 0.7}",
     "gradual": "{kind: gradual, epochs: 1, lr: 1.0e-3, lr_decay: 0.5}",
     "stages": "{kind: stages, train: [stage4, head], epochs: 2, lr: 1.0e-3}",
+    "probe": "{kind: probe}",
+    "lp_ft": "{kind: lp_ft, train: [stage4, head], epochs: 2, lr: 1.0e-3}",
+    "auto": "{kind: auto, budget: 1h}",
     "phases": "{kind: phases, phases: [{train: [head], epochs: 1, lr: 1.0e-2}, "
     "{train: [stage3, head], epochs: 2, lr: 1.0e-3}]}",
 }

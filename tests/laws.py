@@ -10,10 +10,12 @@ from torch import Tensor
 
 from finetune import job
 from finetune.data.survey import find, survey
-from finetune.model import backbone
+from finetune.model import backbone, heads
+from finetune.model.classifier import Classifier
 from finetune.recipe import file
+from finetune.recipe.network import Linear
 from finetune.recipe.plan import Plan
-from finetune.runtime import start
+from finetune.runtime import seed, start
 from finetune.train.loop import Epoch, Step, Training, fit
 
 CLOCK = ("timings.jsonl", "report.html")  # a clock wrote them, or is shown in them
@@ -24,8 +26,10 @@ def training(recipe_file: Path, plan: Plan, *, precision: Any = "float32") -> Tr
     recipe = file.load(recipe_file)
     surveyed = survey(recipe, find(recipe))
     network = backbone.build(recipe.backbone.name, size=recipe.images.size)
-    setting = job._setting(recipe, surveyed, plan, start(precision), network.contract)
-    return Training(job._classifier(recipe, network, setting), setting)
+    setting = job._setting(recipe, surveyed, plan, start(precision), network)
+    seed(recipe.seed, "head")
+    head = heads.build(recipe.head or Linear(), features=network.width(recipe.stages), classes=len(surveyed.classes))
+    return Training(Classifier(network, head, setting.preprocessing, recipe.stages), setting)
 
 
 def tensors(run: Training) -> dict[str, Tensor]:
@@ -49,6 +53,27 @@ class CutAfter(job.Silent):
             self.left -= 1
             if self.left == 0:
                 raise Crash
+
+
+class CutAfterSigns(job.Silent):
+    """Ends a run from within after so many signs of life of any kind."""
+
+    def __init__(self, signs: int) -> None:
+        self.left = signs
+
+    def say(self, text: str) -> None:
+        self._count()
+
+    def progress(self, what: str, done: int, total: int) -> None:
+        self._count()
+
+    def event(self, event: Step | Epoch, *, epochs: int) -> None:
+        self._count()
+
+    def _count(self) -> None:
+        self.left -= 1
+        if self.left == 0:
+            raise Crash
 
 
 class Crash(BaseException):
@@ -79,6 +104,13 @@ def assert_same(one: Path, other: Path) -> None:
 def differing(before: dict[str, Tensor], after: dict[str, Tensor]) -> set[str]:
     """The names of tensors that are not bit for bit what they were."""
     return {name for name in before if not torch.equal(before[name], after[name])}
+
+
+def signs_of_life(run: Callable[[job.Show], object]) -> int:
+    """How many signs of life an uncut run gives."""
+    counted = CutAfterSigns(-1)
+    run(counted)
+    return -1 - counted.left
 
 
 def steps_of(run: Callable[[job.Show], object]) -> int:

@@ -25,10 +25,23 @@ from finetune.data.survey import find, survey
 from finetune.model.classifier import Classifier
 from finetune.predict import evaluate
 from finetune.recipe import file
-from finetune.recipe import plan as planning
+from finetune.recipe import planfile, planning
+from finetune.recipe.facts import Facts
 from finetune.recipe.plan import Phase, Plan
 from tests.conftest import SCHEDULES, draw_classes
-from tests.laws import Crash, CutAfter, assert_same, contents, differing, epochs, steps_of, tensors, training
+from tests.laws import (
+    Crash,
+    CutAfter,
+    CutAfterSigns,
+    assert_same,
+    contents,
+    differing,
+    epochs,
+    signs_of_life,
+    steps_of,
+    tensors,
+    training,
+)
 
 ROOT = Path(__file__).parents[1]
 PACKAGE = ROOT / "finetune"
@@ -36,19 +49,24 @@ FAMILIES = ("test_resnet", "resnetv2_18", "densenet121", "test_convnext", "test_
 Write = Callable[..., Path]
 
 
+GRADIENT = [name for name in SCHEDULES if name not in ("probe", "auto")]
+
 # 1. frozen is frozen, trained is trained
 
 
 def phases_of(recipe_file: Path, *, batch_norm: str) -> list[Phase]:
-    """The phases of the recipe's schedule, each cut down to one epoch; those that train the same stages once."""
+    """The phases of the recipe's schedule, each cut down to one epoch; those that train the same stages once. Where
+    nothing trains the stem, they once more read kept activations.
+    """
     recipe = file.load(recipe_file)
     planned = planning.plan(recipe, survey(recipe, find(recipe)).facts(recipe)).phases
-    return [Phase(stages, 1, 1e-3, 0.9, batch_norm) for stages in dict.fromkeys(phase.train for phase in planned)]
+    trained = dict.fromkeys((phase.train, phase.views) for phase in planned)
+    return [Phase(stages, 1, 1e-3, 0.9, batch_norm, views) for stages, views in trained]
 
 
 @pytest.mark.parametrize("precision", ["float32", "bf16"])
 @pytest.mark.parametrize("family", FAMILIES)
-@pytest.mark.parametrize("schedule", SCHEDULES)
+@pytest.mark.parametrize("schedule", GRADIENT)
 def test_a_frozen_stage_does_not_move_and_a_trained_one_does(
     schedule: str, family: str, precision: str, tmp_path: Path, write_recipe: Write
 ) -> None:
@@ -90,7 +108,7 @@ def test_evaluation_moves_nothing(photos: Path, write_recipe: Write) -> None:
 # 2. a cut run and an uncut one are the same
 
 
-@pytest.mark.parametrize("schedule", SCHEDULES)
+@pytest.mark.parametrize("schedule", GRADIENT)
 def test_a_run_cut_at_any_moment_and_resumed_equals_the_uncut_one(
     schedule: str, photos: Path, tmp_path: Path, write_recipe: Write
 ) -> None:
@@ -101,6 +119,23 @@ def test_a_run_cut_at_any_moment_and_resumed_equals_the_uncut_one(
         with pytest.raises(Crash):
             job.run(recipe, output=cut, show=CutAfter(after))
         assert not job.resume(cut).facts["notes"]
+        assert_same(uncut, cut)
+        shutil.rmtree(cut)
+
+
+@pytest.mark.parametrize("schedule", ["probe", "lp_ft", "auto"])
+def test_a_run_cut_while_it_looks_for_a_head_equals_the_uncut_one(
+    schedule: str, photos: Path, tmp_path: Path, write_recipe: Write, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    recipe = write_recipe(photos, schedule=schedule)
+    uncut, cut = tmp_path / "a" / "uncut", tmp_path / "a" / "cut"
+    monkeypatch.setenv("FINETUNE_CACHE", str(tmp_path / "cache of the uncut run"))
+    signs = signs_of_life(lambda show: job.run(recipe, output=uncut, show=show))
+    for number, after in enumerate((signs // 3, 2 * signs // 3, signs - 2)):
+        monkeypatch.setenv("FINETUNE_CACHE", str(tmp_path / f"cache {number}"))
+        with pytest.raises(Crash):
+            job.run(recipe, output=cut, show=CutAfterSigns(after))
+        assert not any("elsewhere" in note for note in job.resume(cut).facts["notes"])
         assert_same(uncut, cut)
         shutil.rmtree(cut)
 
@@ -158,7 +193,7 @@ def test_a_picture_in_memory_gets_the_answer_of_its_file_within_three_hundredths
 
 ROOMS = (
     "errors", "scores", "recipe", "data", "starter", "bundle", "report",
-    "runtime", "views", "model", "predict", "train", "diagnose", "job", "cli",
+    "runtime", "views", "model", "predict", "frozen", "train", "choose", "diagnose", "job", "cli",
 )  # fmt: skip
 ABOVE_THE_LINE = ROOMS[: ROOMS.index("runtime")]
 
@@ -282,9 +317,9 @@ def test_every_recipe_loads_and_plans_against_the_facts_in_its_header(path: Path
     assert line, "the header has a line such as: # facts: train=207 validation=37 test=153 classes=2 smallest_class=104"
     numbers = {key: int(value) for key, value in (pair.split("=") for pair in line[1].split())}
     pretrained = recipe.backbone.weights.kind != "random"
-    facts = planning.Facts(**numbers, pretrained=pretrained, batch_size=recipe.train.batch_size)
+    facts = Facts(**numbers, pretrained=pretrained, batch_size=recipe.train.batch_size)
     plan = planning.plan(recipe, facts)
-    assert planning.from_json(planning.to_json(plan)) == plan
+    assert planfile.from_json(planfile.to_json(plan)) == plan
     if Path(recipe.data.root).exists():
         assert survey(recipe, find(recipe)).facts(recipe) == facts
 

@@ -10,10 +10,16 @@ def headline(metrics: Mapping[str, Any]) -> str:
     """The score of a run in one line: on which images, how many, and between which bounds the truth lies."""
     for part in ("test", "validation"):
         if part in metrics:
-            count = metrics["images"][part]
-            said = f"{part} accuracy {interval(metrics[part]['accuracy'])} on {count} images"
+            said = f"{part} {_accuracy(metrics[part])} on {metrics['images'][part]} images"
             return said if part == "test" else f"{said}, which also chose the epoch: it is optimistic"
+    if held_out := metrics.get("out_of_fold"):
+        count = sum(row["support"] for row in held_out["per_class"])
+        return f"held-out {_accuracy(held_out)} on {count} images, which also chose the head: it is slightly optimistic"
     return "no test and no validation images: nothing was measured"
+
+
+def _accuracy(scores: Mapping[str, Any]) -> str:
+    return f"accuracy {interval(scores['accuracy'] if 'accuracy' in scores else scores['subset_accuracy'])}"
 
 
 def scores_table(scores: Mapping[str, Any], *, images: int) -> str:

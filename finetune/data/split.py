@@ -26,10 +26,15 @@ class Split:
 
 
 def split(
-    catalog: Catalog, choice: Stratified | Given | None, *, seed: int, default: Stratified | None = None
+    catalog: Catalog,
+    choice: Stratified | Given | None,
+    *,
+    seed: int,
+    default: Stratified | None = None,
+    learn_from_validation: bool = False,
 ) -> Split:
     """Divides a catalog whose census has been taken; None is `default` (`Stratified()`) where there are no split
-    folders.
+    folders. With `learn_from_validation` the validation images join the training images once they are found.
 
     stratified: in each class the different images are ranked by SHA-256(seed, content) and the first are for testing,
     the next for validation: their shares, rounded half up. A class of one or two images is for training; from three on
@@ -61,6 +66,9 @@ def split(
             parts = _given(catalog, contents, choice, folders, seed=seed)
         case _:
             assert_never(choice)
+    learnt_from = len(parts[1]) if learn_from_validation else 0
+    if learnt_from:
+        parts = (parts[0] | parts[1], set(), parts[2])
     train, validation, test = (catalog.select(sorted(places)) for places in parts)
     untrained = [name for name, images in train.counts().items() if not images]
     if untrained:
@@ -70,6 +78,7 @@ def split(
         *_notes_on_copies(catalog, contents, parts),
         *_notes_on_classes(train, validation=validation, test=test),
         *_notes_on_folders(sample for place, sample in enumerate(catalog.samples) if place not in used),
+        *_notes_on_validation(learnt_from),
     )
     return Split(train=train, validation=validation, test=test, notes=notes)
 
@@ -204,6 +213,12 @@ def _notes_on_folders(unused: Iterable[Sample]) -> Iterator[str]:
         images[sample.split or ""] += 1
     for name, count in sorted(images.items()):
         yield f"{count} images in folder {printable(name)!r} are not used: split names neither test nor validation so"
+
+
+def _notes_on_validation(learnt_from: int) -> Iterator[str]:
+    if learnt_from:
+        images = "1 validation image is" if learnt_from == 1 else f"{learnt_from} validation images are"
+        yield f"{images} learnt from too: what ships is chosen on folds of all that is not for testing"
 
 
 def _ways_to_choose(catalog: Catalog, folders: Sequence[str]) -> str:

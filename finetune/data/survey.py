@@ -81,9 +81,13 @@ def survey(recipe: Recipe, found: Catalog, *, progress: Callable[[int, int], Non
         readable, remarks = catalogs.census(
             found, on_bad_image=recipe.data.on_bad_image, threads=os.cpu_count() or 1, known=known, progress=progress
         )
-    parts = split(readable, recipe.split, seed=recipe.seed, default=_default(recipe))
-    if isinstance(recipe.schedule, Probe | Auto):
-        parts = _with_validation_to_learn_from(parts)
+    parts = split(
+        readable,
+        recipe.split,
+        seed=recipe.seed,
+        default=_default(recipe),
+        learn_from_validation=isinstance(recipe.schedule, Probe | Auto),
+    )
     counted = tuple(f"{count} {'image' if count == 1 else 'images'}: {what}" for what, count in sorted(remarks.items()))
     return Survey(split=parts, left_out=readable.left_out, notes=(*parts.notes, *counted))
 
@@ -91,14 +95,3 @@ def survey(recipe: Recipe, found: Catalog, *, progress: Callable[[int, int], Non
 def _default(recipe: Recipe) -> Stratified:
     """The shares where the recipe gives none: a probe chooses by cross-validation and needs no validation images."""
     return Stratified(validation=0.0) if starts_from_probe(recipe.schedule) else Stratified()
-
-
-def _with_validation_to_learn_from(parts: Split) -> Split:
-    """The split of a run that chooses by held-out folds of all that is not for testing."""
-    count = len(parts.validation)
-    if not count:
-        return parts
-    samples = sorted((*parts.train.samples, *parts.validation.samples), key=lambda sample: sample.key)
-    train = Catalog(samples=tuple(samples), classes=parts.train.classes)
-    note = f"{count} validation images are learnt from too: the choice is made on folds of all that is not for testing"
-    return Split(train, parts.validation.select([]), parts.test, (*parts.notes, note))

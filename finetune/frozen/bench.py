@@ -19,7 +19,7 @@ Check = Callable[[int, int], None]
 Job = tuple[int, Scaling, tuple[Trial, ...]]  # without this fold, with this scaling, these trials
 
 LIGHT = 50_000_000  # products in a pass over the training rows, up to which every trial can be tried in every fold
-SCREENED = 3_000  # rows that trials are first tried on above that
+SCREENED = 1_500  # rows that trials are first tried on above that
 
 
 @dataclass(frozen=True, eq=False)

@@ -80,6 +80,7 @@ class Extractor:
         self._store = store
         self._scratch: dict[str, Scratch] = {}
         self._tapped: dict[tuple[str, ...], nn.Module] = {}
+        self._ahead = 0 if runtime.device.type == "cpu" else 1  # batches that a device of its own may be at
         network.module.to(runtime.device)
         network.module.to(memory_format=torch.channels_last)
         self._normalise = Normalise(looks.preprocessing).to(runtime.device)
@@ -235,14 +236,13 @@ class Extractor:
     ) -> None:
         """The pass itself; a device of its own computes a batch while the next one is decoded."""
         taps = self._taps(tuple(dict.fromkeys(one.taken[0] for one, _ in wanted)))
-        ahead = 0 if self._runtime.device.type == "cpu" else 1
         under_way: deque[tuple[list[Look], dict[Taken, Tensor]]] = deque()
         self.network.module.eval()
         with self._runtime.autocast(), contextlib.closing(decoded(jobs, self.looks, self._runtime)) as looks:
             while batch := list(islice(looks, self._runtime.evaluation_batch)):
                 given = taps(self._normalise(self._padded(batch)))
                 under_way.append((batch, {one.taken: _taken(given, one.taken) for one, _ in wanted}))
-                if len(under_way) > ahead:
+                if len(under_way) > self._ahead:
                     _keep(*under_way.popleft(), wanted)
                 report(batch[-1].place)
             while under_way:

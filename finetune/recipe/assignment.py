@@ -1,18 +1,21 @@
 """`--set train.batch_size=64`: single values of a recipe replaced from outside, before anything is checked."""
 
 import re
+from typing import Any
 
 from finetune.errors import printable
 from finetune.recipe.fault import Fault, Place, Source
 from finetune.recipe.grammar import Document, document
-from finetune.recipe.section import KeyPath
+from finetune.recipe.schema import Recipe
+from finetune.recipe.section import KeyPath, Section, kind_of, sections_in
 
 _PATH = re.compile(r"[A-Za-z_]\w*(?:\.\w{1,100})*")
 
-_KINDS: dict[KeyPath, str] = {  # what a section is when it is left out; the schema's defaults
+_KINDS: dict[tuple[str, ...], str] = {  # what a section is when it is left out: the schema's default, or the plainest
     ("split",): "stratified",
     ("head",): "linear",
     ("schedule",): "head",
+    ("schedule", "candidates", "weights"): "hub",
     ("backbone", "weights"): "hub",
     ("train", "optimizer"): "adamw",
 }
@@ -26,8 +29,9 @@ def assign(base: Document, assignment: str, *, number: int) -> None:
     """Write `key.path=value` into the data of `base`; the value is read by the grammar of recipes.
 
     Sections on the way that are missing are made, of their default kind; items of a list are addressed by their number
-    from 0; of two assignments to one key the later counts. What is wrong is added to the faults of `base`; `number`
-    keeps them in order. Raises RecipeError where the value is not YAML.
+    from 0; of two assignments to one key the later counts. Where a section becomes one of another kind, keys of its
+    text that only the former kind has go. What is wrong is added to the faults of `base`; `number` keeps them in order.
+    Raises RecipeError where the value is not YAML.
     """
     place = Place(10**9 + number, 0, Source(f"--set {assignment}"))
     key, equals, text = assignment.partition("=")
@@ -42,6 +46,8 @@ def assign(base: Document, assignment: str, *, number: int) -> None:
         base.faults.append(Fault(place, str(error)))
         return
     _forget(base, path)
+    if path[-1] == "kind":
+        _leave_behind(base, path[:-1])
     base.faults.extend(Fault(place, fault.message) for fault in value.faults)
     base.spoiled.update((*path, *inner) for inner in value.spoiled)
     for length in range(1, len(path) + 1):
@@ -54,7 +60,7 @@ def _put(data: object, path: KeyPath, value: object) -> None:
         if isinstance(data, dict) and isinstance(part, str):
             if data.get(part) is None:
                 _must_be_keys(path, depth)
-                kind = _KINDS.get(path[: depth + 1])
+                kind = _KINDS.get(tuple(part for part in path[: depth + 1] if isinstance(part, str)))
                 data[part] = {"kind": kind} if kind else {}
             data = data[part]
         else:
@@ -85,6 +91,32 @@ def _item(data: object, path: KeyPath) -> tuple[list[object], object]:
     if last >= len(data):
         raise _Misplaced(f"{parent} has {len(data)} items, numbered from 0; there is no {last}")
     return data, data[last]
+
+
+def _leave_behind(base: Document, path: KeyPath) -> None:
+    """Takes the keys out of a section that other kinds know, and the one that it has now does not; what overrides said
+    stays, and is refused.
+    """
+    section: Any = base.data
+    for part in path:
+        section = section[part]
+    kinds = {kind_of(one): set(one.model_fields) for one in _sections_at(path)}
+    own = kinds.get(str(section["kind"]))
+    for key in sorted(set().union(*kinds.values()) - own if own else ()):
+        place = base.places.get((*path, key))
+        if place is not None and place.source.lines is not None:
+            section.pop(key, None)
+            _forget(base, (*path, key))
+
+
+def _sections_at(path: KeyPath) -> tuple[type[Section], ...]:
+    """The sections of a recipe that may stand at a path."""
+    found: tuple[type[Section], ...] = (Recipe,)
+    for part in path:
+        if isinstance(part, str):
+            fields = [one.model_fields[part] for one in found if part in one.model_fields]
+            found = tuple(dict.fromkeys(inner for field in fields for inner in sections_in(field.annotation)))
+    return found
 
 
 def _forget(base: Document, path: KeyPath) -> None:

@@ -1,6 +1,6 @@
 """About how long a run takes on this machine: multiply-adds of the network, and the rates that were measured here."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from finetune.recipe import backbones
 from finetune.recipe.facts import Facts
@@ -12,6 +12,8 @@ from finetune.recipe.section import STAGES, Stage
 
 # the share of a forward pass that each stage costs in ResNets of 18 to 152 layers, roughly
 SHARES: dict[Stage, float] = {"stem": 0.05, "stage1": 0.20, "stage2": 0.25, "stage3": 0.30, "stage4": 0.20, "head": 0.0}
+PROBE_SECONDS = 2.0  # the cross-validation of a head, and 1 s more for every so many rows of features
+PROBE_ROWS = 1500
 
 
 @dataclass(frozen=True)
@@ -26,14 +28,29 @@ class Costs:
 
 
 def costs(recipe: Recipe, rates: Rates | None, *, backbone: BackboneChoice | None = None) -> Costs | None:
-    """What one image costs on a machine of these rates, with the recipe's backbone or another one; None where rates or
-    the network's cost are unknown. The multiply-adds of one image grow with the square of its side.
+    """What one image costs on a machine of these rates, with the recipe's backbone or another one; None where the rates
+    are unknown.
     """
-    network = backbones.entry((backbone or recipe.backbone).name)
-    if rates is None or network.macs is None:
+    if rates is None:
         return None
-    gmacs = network.macs / 1e9 * (image_size(recipe) / network.input_size) ** 2
+    gmacs = _gmacs(recipe, backbone or recipe.backbone)
     return Costs(1 / rates.decode_images, gmacs / rates.forward_gmacs, gmacs / rates.training_gmacs)
+
+
+def with_backbone(costs: Costs, recipe: Recipe, backbone: BackboneChoice) -> Costs:
+    """What an image costs with another backbone, from what it costs with the recipe's: as their multiply-adds are."""
+    ratio = _gmacs(recipe, backbone) / _gmacs(recipe, recipe.backbone)
+    return replace(costs, forward=costs.forward * ratio, step=costs.step * ratio)
+
+
+def passing(images: int, costs: Costs | None, *, views: int = 1) -> float | None:
+    """About how many seconds it takes to decode images once and to pass so many views of each forward."""
+    return None if costs is None else images * (costs.decode + views * costs.forward)
+
+
+def fitting(rows: int) -> float:
+    """About how many seconds the cross-validation of a head takes on so many rows of features."""
+    return PROBE_SECONDS + rows / PROBE_ROWS
 
 
 def estimate(plan: Plan, facts: Facts, costs: Costs | None) -> list[float | None]:
@@ -65,8 +82,31 @@ def shares(train: tuple[Stage, ...]) -> tuple[float, float]:
     return below, sum(SHARES[stage] * (1 if stage in train else 2 / 3) for stage in STAGES[lowest:])
 
 
-def image_size(recipe: Recipe) -> int:
-    """The side in pixels of the network's input: the recipe's, or what its weights were trained or tested with."""
-    tag = backbones.entry(recipe.backbone.name).tag(recipe.backbone.tag)
+def duration(seconds: float | None) -> str:
+    """Seconds in the unit of their size, such as 40 s, 3 min, 1 h 40 min or 5 days."""
+    if seconds is None:
+        return "?"
+    if seconds < 100:
+        return f"{max(1, round(seconds))} s"
+    minutes, days = round(seconds / 60), round(seconds / 86400)
+    if minutes < 100:
+        return f"{minutes} min"
+    if days < 4:
+        return f"{minutes // 60} h {minutes % 60} min"
+    return f"{days} days" if days < 1000 else "999+ days"
+
+
+def image_size(recipe: Recipe, backbone: BackboneChoice | None = None) -> int:
+    """The side in pixels of the network's input: the recipe's, or what its weights (those of `backbone`, if that is
+    given) were trained or tested with.
+    """
+    choice = backbone or recipe.backbone
+    tag = backbones.entry(choice.name).tag(choice.tag)
     tested = tag.test_input_size if recipe.images.contract == "test" else None
     return recipe.images.size or tested or tag.input_size
+
+
+def _gmacs(recipe: Recipe, backbone: BackboneChoice) -> float:
+    """1e9 multiply-adds of one image, which grow with the square of its side."""
+    network = backbones.entry(backbone.name)
+    return network.macs / 1e9 * (image_size(recipe, backbone) / network.input_size) ** 2

@@ -23,16 +23,21 @@ def plan(recipe: Recipe, facts: Facts, costs: Costs | None = None) -> Plan:
     Only schedule `auto` asks what things cost: it plans which ways are tried within its budget.
     """
     if isinstance(recipe.schedule, Auto):
-        tried, reasons = tiers(recipe, facts, costs, views=views(recipe, facts))
-        return Plan((), (*reasons, *_remarks(recipe, facts, ())), tiers=tried)
-    policy, reasons_ = _batch_norm(recipe, facts)
+        tried, why = tiers(recipe, facts, costs, views=views(recipe, facts))
+        return Plan((), (*why, *_remarks(recipe, facts, ())), tiers=tried)
+    policy, decided = _batch_norm(recipe, facts)
     phases = tuple(_phase(recipe, facts, choice, policy) for choice in recipe.phases)
-    return Plan(phases, (*reasons_, *_remarks(recipe, facts, phases)), probe_views=_probe_views(recipe, facts))
+    return Plan(phases, (*decided, *_remarks(recipe, facts, phases)), probe_views=_probe_views(recipe, facts))
 
 
 def views(recipe: Recipe, facts: Facts) -> int:
-    """How many views of each image are kept: the recipe's, or 2 to 8 of them, enough for 8,000 in all."""
-    return recipe.train.views or min(MOST_VIEWS, max(2, math.ceil(VIEWED / max(1, facts.train))))
+    """How many views of each image are kept: the recipe's, or 2 to 8 of them, enough for 8,000 in all; one where
+    augment varies nothing.
+    """
+    augment = recipe.images.augment
+    varied = augment.kind != "none" or augment.flip
+    enough = min(MOST_VIEWS, max(2, math.ceil(VIEWED / max(1, facts.train))))
+    return recipe.train.views or (enough if varied else 1)
 
 
 def _probe_views(recipe: Recipe, facts: Facts) -> int | None:
@@ -53,7 +58,7 @@ def _phase(recipe: Recipe, facts: Facts, choice: PhaseChoice, policy: BatchNorm)
         choice.lr,
         choice.lr_decay,
         choice.batch_norm or policy,
-        None if "stem" in choice.train else kept,
+        kept if recipe.keeps(choice) else None,
     )
 
 
@@ -83,19 +88,28 @@ def _batch_norm(recipe: Recipe, facts: Facts) -> tuple[BatchNorm, list[str]]:
 def _remarks(recipe: Recipe, facts: Facts, phases: tuple[Phase, ...]) -> Iterator[str]:
     if isinstance(recipe.schedule, Gradual):
         yield "each phase begins at half the rate of the one before"
-    trained = {"head", *(stage for phase in phases for stage in phase.train)}
-    frozen = [stage for stage in STAGES if stage not in trained]
-    if not facts.pretrained and frozen:
-        yield f"the weights are random, and never trained in {_listed(frozen)}: what these see says little"
-    if not facts.validation and phases:
+    if not facts.pretrained:
+        yield from _on_random_weights(recipe, phases)
+    if phases and not facts.validation:
         yield "there are no validation images to choose the best epoch on"
-    elif not facts.validation:
-        yield f"the head is chosen by cross-validation on all {facts.train} images that are not for testing"
-    elif not facts.test:
+    elif phases and not facts.test:
         yield "there are no test images: the score will be that of the images that chose the epoch, and optimistic"
+    if isinstance(recipe.schedule, Probe):
+        yield f"the head is chosen by cross-validation on all {facts.train + facts.validation} images not for testing"
+    if not phases and not facts.test:
+        yield "there are no test images: the score will be that of the held-out images that chose, a little optimistic"
     if facts.smallest_class < 10:
         images = "image" if facts.smallest_class == 1 else "images"
         yield f"the smallest class has {facts.smallest_class} training {images}: what is said of it will be uncertain"
+
+
+def _on_random_weights(recipe: Recipe, phases: tuple[Phase, ...]) -> Iterator[str]:
+    trained = {"head", *(stage for phase in phases for stage in phase.train)}
+    frozen = [stage for stage in STAGES if stage not in trained]
+    if isinstance(recipe.schedule, Auto):
+        yield "the weights are random: what frozen stages see says little, and only training all stages may help"
+    elif frozen:
+        yield f"the weights are random, and never trained in {_listed(frozen)}: what these see says little"
 
 
 def _listed(words: list[Stage]) -> str:

@@ -5,7 +5,7 @@ import textwrap
 from collections.abc import Sequence
 
 from finetune.errors import printable
-from finetune.recipe.cost import Costs, estimate, image_size
+from finetune.recipe.cost import Costs, duration, estimate, fitting, image_size, passing
 from finetune.recipe.facts import Facts
 from finetune.recipe.machine import Rates
 from finetune.recipe.plan import Phase, Plan, stage_lr
@@ -29,14 +29,25 @@ def describe(plan: Plan, facts: Facts, recipe: Recipe, costs: Costs | None, rate
         ),
         "",
     ]
-    seconds = estimate(plan, facts, costs) if plan.phases else [tier.seconds for tier in plan.tiers]
+    seconds = estimate(plan, facts, costs)
     if plan.probe_views is not None:
+        probing = _probing(plan.probe_views, facts, costs)
         seen = "the plain view" if plan.probe_views == 1 else f"{plan.probe_views} views"
-        lines += [*_wrapped(f"head: found by cross-validation on the frozen features of {seen} of each image"), ""]
-    lines += _phases(plan, facts, seconds) if plan.phases else []
-    lines += _tiers(plan) if plan.tiers else []
-    remarks = [*plan.reasons, *([_on_time(seconds, rates)] if seconds else [])]
+        said = f"head: found by cross-validation on the frozen features of {seen} of each image"
+        lines += [*_wrapped(said if probing is None else f"{said}, in about {duration(probing)}"), ""]
+        seconds = [probing, *seconds]
+    lines += _phases(plan, facts, seconds[-len(plan.phases) :]) if plan.phases else []
+    if plan.tiers and not plan.phases:
+        lines += _tiers(plan, recipe)
+        seconds = [tier.seconds for tier in plan.tiers]
+    remarks = [*plan.reasons, _on_time(seconds, rates)]
     return [*lines, *(line for remark in remarks for line in _wrapped(f"- {remark}", "  "))]
+
+
+def _probing(views: int, facts: Facts, costs: Costs | None) -> float | None:
+    images = facts.train + facts.validation
+    seen = passing(images, costs, views=views)
+    return None if seen is None else seen + fitting(views * images)
 
 
 def _phases(plan: Plan, facts: Facts, seconds: Sequence[float | None]) -> list[str]:
@@ -46,7 +57,7 @@ def _phases(plan: Plan, facts: Facts, seconds: Sequence[float | None]) -> list[s
         policy = phase.batch_norm if set(phase.train) != {"head"} else "frozen"
         lines.append(
             f"{number:>5}  {_named(phase.train):<26}  {phase.epochs:>6}  {phase.epochs * steps:>8}  {policy:<10}  "
-            f"{_duration(needed)}"
+            f"{duration(needed)}"
         )
     lines += ["", "rate   " + "".join(f"{stage:>10}" for stage in STAGES)]
     for number, phase in enumerate(plan.phases, start=1):
@@ -60,39 +71,23 @@ def _phases(plan: Plan, facts: Facts, seconds: Sequence[float | None]) -> list[s
     return [*lines, ""]
 
 
-def _tiers(plan: Plan) -> list[str]:
-    lines = [f"{'tried in this order':<42}  {'time':>8}  may bring"]
+def _tiers(plan: Plan, recipe: Recipe) -> list[str]:
+    lines = [f"{'tried in this order':<40}  {'time':>8}  may bring"]
     for tier in plan.tiers:
-        lines += textwrap.wrap(
-            f"{named(tier):<42}  {_duration(tier.seconds):>8}  {tier.gain}", WIDTH, subsequent_indent=" " * 54
-        )
+        said = f"{named(tier, recipe):<40}  {duration(tier.seconds):>8}  {tier.gain}"
+        lines += textwrap.wrap(said, WIDTH, subsequent_indent=" " * 52)
     return [*lines, ""]
 
 
 def _on_time(seconds: Sequence[float | None], rates: Rates | None) -> str:
-    if rates is None:
-        return "no times: run `finetune doctor` to measure this machine"
     known = [one for one in seconds if one is not None]
-    if len(known) < len(seconds):
-        return "no times: the cost of this backbone is not known"
+    if rates is None or len(known) < len(seconds):
+        return "no times: run `finetune doctor` to measure this machine"
     threads = f"{rates.threads} {'thread' if rates.threads == 1 else 'threads'}"
     return (
-        f"about {_duration(sum(known))} in all: an estimate from the rates measured on this machine on "
+        f"about {duration(sum(known))} in all: an estimate from the rates measured on this machine on "
         f"{printable(rates.measured)} with {threads}"
     )
-
-
-def _duration(seconds: float | None) -> str:
-    if seconds is None:
-        return "?"
-    if seconds < 100:
-        return f"{max(1, round(seconds))} s"
-    minutes, days = round(seconds / 60), round(seconds / 86400)
-    if minutes < 100:
-        return f"{minutes} min"
-    if days < 4:
-        return f"{minutes // 60} h {minutes % 60} min"
-    return f"{days} days" if days < 1000 else "999+ days"
 
 
 def _named(train: tuple[Stage, ...]) -> str:

@@ -114,6 +114,11 @@ class Auto(Section):
         (), max_length=10, description="other backbones to try beside the recipe's"
     )
 
+    def conflicts(self) -> Iterator[Conflict]:
+        for place, choice in enumerate(self.candidates):
+            if choice in self.candidates[:place]:
+                yield ("candidates", place), f"backbone {choice.name!r} with these weights is listed twice"
+
     @property
     def seconds(self) -> float:
         """The budget in seconds."""

@@ -11,14 +11,17 @@ from finetune.recipe.schedule import (
     Auto,
     BatchNorm,
     Head,
+    LpFt,
     PhaseChoice,
     Phases,
+    Probe,
     Schedule,
     starts_from_probe,
     trains_backbone,
     written_phases,
 )
 from finetune.recipe.section import (
+    STAGES,
     Conflict,
     FolderName,
     PathText,
@@ -184,12 +187,21 @@ class Recipe(Section):
         """The stages whose features the head sees."""
         return self.head.stages if isinstance(self.head, Multilayer) else ("stage4",)
 
+    def keeps(self, phase: PhaseChoice) -> bool:
+        """Whether what enters the stages that a phase trains can be computed once and kept: all that the head sees has
+        to follow from it.
+        """
+        return not trains_backbone(phase) or ("stem" not in phase.train and self.stages == ("stage4",))
+
     def conflicts(self) -> Iterator[Conflict]:
         yield from self._split_conflicts()
-        yield from self._probe_conflicts()
-        yield from self._cache_conflicts()
+        yield from self._patience_conflicts()
+        yield from self._head_conflicts()
+        yield from self._step_conflicts()
+        yield from self._views_conflicts()
         yield from self._batch_norm_conflicts()
         yield from self._image_conflicts()
+        yield from self._candidate_conflicts()
 
     def _split_conflicts(self) -> Iterator[Conflict]:
         if isinstance(self.split, Given) and self.data.pool:
@@ -197,48 +209,69 @@ class Recipe(Section):
                 ("data", "pool"),
                 "pool: true puts the split folders together, so none of them is given; drop one of the two",
             )
+
+    def _patience_conflicts(self) -> Iterator[Conflict]:
         patience, epochs = self.train.patience, max((phase.epochs for phase in self.phases), default=0)
+        where, start = ("train", "patience"), "patience has no effect"
         if patience is None:
             return
         if not epochs:
-            yield (
-                ("train", "patience"),
-                f"patience has no effect: schedule {self.schedule.kind!r} has no epochs of its own",
-            )
+            yield where, f"{start}: schedule {self.schedule.kind!r} has no phase that it could end"
             return
         if self.split is not None and not self.split.validation:
-            yield (
-                ("train", "patience"),
-                "patience has no effect: it watches the validation loss, and there are no validation images",
-            )
+            yield where, f"{start}: it watches the validation loss, and there are no validation images"
+        elif self.split is None and starts_from_probe(self.schedule):
+            yield where, f"{start}: schedule {self.schedule.kind!r} holds out no validation images unless split says so"
         if patience >= epochs:
+            yield where, f"{start}: it has to be below the epochs of the longest phase, which are {epochs}"
+
+    def _head_conflicts(self) -> Iterator[Conflict]:
+        kind, dropout = self.schedule.kind, isinstance(self.head, Linear) and self.head.dropout
+        if isinstance(self.schedule, Auto) and self.head is not None:
+            yield ("head",), "schedule 'auto' chooses the head itself; leave head out"
+        elif starts_from_probe(self.schedule) and isinstance(self.head, Mlp):
             yield (
-                ("train", "patience"),
-                f"patience has no effect: it has to be below the epochs of the longest phase, which are {epochs}",
+                ("head",),
+                f"schedule {kind!r} fits linear and cosine heads only; choose one of them, or leave head out",
+            )
+        elif starts_from_probe(self.schedule) and dropout:
+            yield ("head", "dropout"), f"dropout has no effect: the head of schedule {kind!r} is a probe's, without any"
+        trained = {stage for phase in self.phases for stage in phase.train}
+        highest = max(STAGES.index(stage) for stage in self.stages)
+        unseen = [stage for stage in STAGES[highest + 1 : -1] if stage in trained]
+        if unseen:
+            yield (
+                ("head", "stages"),
+                f"the head sees nothing above {STAGES[highest]}, so training {' and '.join(unseen)} has no effect; "
+                f"add {unseen[-1]} to stages, or leave frozen what it does not see",
             )
 
-    def _probe_conflicts(self) -> Iterator[Conflict]:
-        if not starts_from_probe(self.schedule):
-            return
-        if isinstance(self.head, Mlp):
-            yield ("head",), f"schedule {self.schedule.kind!r} fits a linear or cosine head, so mlp is none for it"
-        elif isinstance(self.head, Linear) and self.head.dropout:
-            yield ("head", "dropout"), "dropout has no effect: a probe's head is fitted, not trained step by step"
-        if isinstance(self.schedule, Auto) and self.head is not None:
-            yield ("head",), "schedule 'auto' chooses the head; leave it out"
+    def _step_conflicts(self) -> Iterator[Conflict]:
+        if isinstance(self.schedule, Probe):
+            for key in ("balance", "optimizer", "label_smoothing", "warmup", "clip_norm"):
+                if getattr(self.train, key) != getattr(Train(), key):
+                    yield ("train", key), f"{key} has no effect: schedule 'probe' takes no gradient steps"
 
-    def _cache_conflicts(self) -> Iterator[Conflict]:
-        frozen = starts_from_probe(self.schedule) or any("stem" not in phase.train for phase in self.phases)
-        if self.train.views is not None and not frozen:
-            yield ("train", "views"), "views has no effect: every phase trains the stem, so that nothing can be kept"
-        maps = isinstance(self.schedule, Auto) or any("stem" not in p.train and trains_backbone(p) for p in self.phases)
-        if self.train.activations != "float16" and not maps:
-            yield ("train", "activations"), "activations has no effect: no phase trains upper stages above frozen ones"
+    def _views_conflicts(self) -> Iterator[Conflict]:
+        views, augment = self.train.views or 0, self.images.augment
+        if views and not starts_from_probe(self.schedule) and not any(map(self.keeps, self.phases)):
+            stem = all("stem" in phase.train for phase in self.phases)
+            why = "every phase trains the stem" if stem else "the head sees stages below those that train"
+            yield ("train", "views"), f"views has no effect: {why}, so that nothing can be kept"
+        if views > 1 and augment.kind == "none" and not augment.flip:
+            yield ("train", "views"), "views has no effect: images.augment varies nothing, so that all are the same"
+        if self.train.activations == "float16" or isinstance(self.schedule, Auto):
+            return
+        where, start = ("train", "activations"), "activations has no effect"
+        if not any(self.keeps(phase) and trains_backbone(phase) for phase in self.phases):
+            yield where, f"{start}: no phase trains upper stages above frozen ones whose maps could be kept"
+        elif not views and not isinstance(self.schedule, LpFt):
+            yield where, f"{start}: nothing is kept unless train.views says how many views"
 
     def _batch_norm_conflicts(self) -> Iterator[Conflict]:
         asked, thawed = self.train.batch_norm, [p for p in self.phases if trains_backbone(p)]
-        random = isinstance(self.backbone.weights, Random)
-        if asked is not None and all(phase.batch_norm is not None for phase in thawed):
+        random, auto = isinstance(self.backbone.weights, Random), isinstance(self.schedule, Auto)
+        if asked is not None and not auto and all(phase.batch_norm is not None for phase in thawed):
             why = "every phase has its own" if thawed else "a backbone that is frozen whole keeps its statistics"
             yield ("train", "batch_norm"), f"batch_norm has no effect: {why}"
         if random and asked == "pretrained":
@@ -248,12 +281,8 @@ class Recipe(Section):
                 yield ("schedule", "phases", place, "batch_norm"), _NOTHING_PRETRAINED
             if phase.batch_norm == "batch" and self.train.batch_size == 1:
                 yield ("schedule", "phases", place, "batch_norm"), "batch_norm 'batch' needs a batch_size of at least 2"
-        if (
-            random
-            and asked is None
-            and self.train.batch_size == 1
-            and any(phase.batch_norm is None for phase in thawed)
-        ):
+        undecided = asked is None and (auto or any(phase.batch_norm is None for phase in thawed))
+        if random and undecided and self.train.batch_size == 1:
             yield (
                 ("train", "batch_size"),
                 "random weights need a batch_size of at least 2: one image has no statistics to learn",
@@ -278,6 +307,14 @@ class Recipe(Section):
                 )
             elif not (other_size and size is None) and not (other_crop and crop):
                 yield ("images", "contract"), "contract 'test' has no effect beside the size and fit that are given"
+
+    def _candidate_conflicts(self) -> Iterator[Conflict]:
+        for place, choice in enumerate(self.schedule.candidates if isinstance(self.schedule, Auto) else ()):
+            where, facts = ("schedule", "candidates", place), backbones.entry(choice.name).tag(choice.tag)
+            if choice == self.backbone:
+                yield where, f"backbone {choice.name!r} is the recipe's own, which is tried first; name others"
+            if facts.fixed and self.images.size not in (None, facts.input_size):
+                yield where, f"backbone {choice.name!r} takes images of {facts.input_size} pixels only"
 
 
 _NOTHING_PRETRAINED = (

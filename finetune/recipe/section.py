@@ -7,7 +7,16 @@ import unicodedata
 from collections.abc import Iterator
 from typing import Annotated, ClassVar, Literal, Self, get_args
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, PlainSerializer, ValidationInfo, model_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    PlainSerializer,
+    ValidationInfo,
+    model_validator,
+)
 from pydantic_core import PydanticCustomError
 from pydantic_core.core_schema import SerializationInfo
 
@@ -20,7 +29,7 @@ Conflict = tuple[KeyPath, str]
 SHORTEST = 10  # seconds that a budget may be
 LONGEST = 48 * 3600
 
-_DURATION = re.compile(r"\d{1,9}(\.\d{1,3})?[smh]")
+_DURATION = re.compile(r"[0-9]{1,9}(\.[0-9]{1,3})?[smh]")
 _RUN_NAME = re.compile(r"\w[\w.-]{0,99}")
 
 
@@ -44,6 +53,19 @@ class Section(BaseModel):
             text = "; ".join(sentence for _, sentence in found)
             raise PydanticCustomError("conflicts", "{text}", {"text": text, "conflicts": found})
         return self
+
+
+def sections_in(annotation: object) -> tuple[type[Section], ...]:
+    """The sections that a key with this annotation may hold; several where they are told apart by `kind`."""
+    if isinstance(annotation, type) and issubclass(annotation, Section):
+        return (annotation,)
+    return tuple(dict.fromkeys(one for argument in get_args(annotation) for one in sections_in(argument)))
+
+
+def kind_of(section: type[Section]) -> str:
+    """What a section has to say as its `kind`; nothing where there is no such key."""
+    field = section.model_fields.get("kind")
+    return "" if field is None or len(get_args(field.annotation)) > 1 else str(field.default)
 
 
 def is_run_name(text: str) -> bool:
@@ -111,12 +133,12 @@ def folder_or_share(value: object) -> object:
     return value
 
 
-def _duration(text: str) -> str:
-    if not _DURATION.fullmatch(text):
-        raise ValueError("a time is a number and s, m or h, such as 90s, 15m or 1.5h")
-    if not SHORTEST <= seconds_of(text) <= LONGEST:
-        raise ValueError(f"a time is from {SHORTEST} s to {LONGEST // 3600} h")
-    return text
+def _duration(value: object) -> object:
+    if not isinstance(value, str) or not _DURATION.fullmatch(value):
+        raise ValueError("a time is a number and s, m or h without a space between, such as 90s, 15m or 1.5h")
+    if not SHORTEST <= seconds_of(value) <= LONGEST:
+        raise ValueError(f"a time is at least {SHORTEST}s and at most {LONGEST // 3600}h, not {value}")
+    return value
 
 
 def seconds_of(duration: str) -> float:
@@ -124,7 +146,7 @@ def seconds_of(duration: str) -> float:
     return float(duration[:-1]) * {"s": 1, "m": 60, "h": 3600}[duration[-1]]
 
 
-Duration = Annotated[str, AfterValidator(_duration), Field(description="how long it may take, such as 90s, 15m or 1h")]
+Duration = Annotated[str, BeforeValidator(_duration), Field(description="how long it may take, such as 90s, 15m or 1h")]
 RunName = Annotated[str, AfterValidator(_run_name)]
 PathText = Annotated[str, AfterValidator(_path), PlainSerializer(_written_path)]
 PackageName = Annotated[str, AfterValidator(_package_name)]

@@ -3,12 +3,12 @@
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, get_args
+from typing import Any
 
 from pydantic import ValidationError
 
 from finetune.errors import printable, suggestion
-from finetune.recipe.section import Conflict, KeyPath, Section
+from finetune.recipe.section import Conflict, KeyPath, Section, kind_of, sections_in
 
 _WANTED = {
     "int_type": "a whole number",
@@ -130,7 +130,7 @@ def _missing(spot: _Spot, given: object) -> Conflict:
 
 
 def _without_kind(spot: _Spot, given: Mapping[str, object]) -> Conflict:
-    kinds = [_kind(one) for one in spot.inside]
+    kinds = [kind_of(one) for one in spot.inside]
     value = given.get("kind")
     if isinstance(value, str):
         near = suggestion(value, kinds)
@@ -145,7 +145,7 @@ def _without_kind(spot: _Spot, given: Mapping[str, object]) -> Conflict:
 
 
 def _not_a_section(spot: _Spot, given: object) -> str:
-    kinds = [_kind(one) for one in spot.inside]
+    kinds = [kind_of(one) for one in spot.inside]
     if len(kinds) > 1:
         kind = given if isinstance(given, str) and given in kinds else kinds[0]
         example = f"{{kind: {kind}}}"
@@ -166,7 +166,7 @@ def _unknown(spot: _Spot, model: type[Section]) -> tuple[str, str]:
     keys = tuple(_keys(model))
     kinds = list(dict.fromkeys(kind for name, home, kind in keys if name == key and home == own and kind))
     if kinds:
-        return f"{start} of kind {_kind(spot.holder)!r}; kind {_either(kinds)} has it", ""
+        return f"{start} of kind {kind_of(spot.holder)!r}; kind {_either(kinds)} has it", ""
     near = suggestion(key, known)
     if near:
         return start + near, near.split("'")[1]
@@ -189,8 +189,8 @@ def _homes(key: str, keys: Iterable[tuple[str, str, str]]) -> str:
 def _keys(section: type[Section], path: str = "") -> Iterator[tuple[str, str, str]]:
     """Every key of a recipe: its name, its section's dotted path, the kind of that section or nothing."""
     for name, field in section.model_fields.items():
-        yield name, path, _kind(section)
-        for inner in _sections(field.annotation):
+        yield name, path, kind_of(section)
+        for inner in sections_in(field.annotation):
             yield from _keys(inner, f"{path}.{name}".lstrip("."))
 
 
@@ -205,22 +205,11 @@ def _spot(location: Iterable[Any], model: type[Section]) -> _Spot:
             continue
         holder = inside[0]
         field = holder.model_fields.get(part)
-        inside = _sections(field.annotation) if field else ()
+        inside = sections_in(field.annotation) if field else ()
         if len(inside) > 1:  # pydantic goes on with the kind that it chose, which nobody wrote there
             tag = next(parts, None)
-            inside = tuple(one for one in inside if tag in (None, _kind(one)))
+            inside = tuple(one for one in inside if tag in (None, kind_of(one)))
     return _Spot(tuple(path), holder, inside)
-
-
-def _sections(annotation: object) -> tuple[type[Section], ...]:
-    if isinstance(annotation, type) and issubclass(annotation, Section):
-        return (annotation,)
-    return tuple(dict.fromkeys(one for argument in get_args(annotation) for one in _sections(argument)))
-
-
-def _kind(section: type[Section]) -> str:
-    field = section.model_fields.get("kind")
-    return "" if field is None or len(get_args(field.annotation)) > 1 else str(field.default)
 
 
 def _called(path: KeyPath) -> str:

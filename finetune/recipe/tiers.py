@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from finetune.recipe.cost import Costs, shares
+from finetune.recipe.cost import Costs, duration, fitting, passing, shares, with_backbone
 from finetune.recipe.facts import Facts
 from finetune.recipe.plan import Tier, TierKind
 from finetune.recipe.schedule import Auto
@@ -12,9 +12,10 @@ from finetune.recipe.section import STAGES
 
 FEW = 2000  # images; below, every choice is made on out-of-fold predictions, above on one held-out part
 LAST_STAGE = STAGES[-2:]
+FEWEST = 5  # images of the smallest class, below which training in folds says nothing
 MOST_FOLDS = 5
-PROBE_SECONDS = 2.0  # the cross-validation of a head, and 1 s more for every so many rows of features
-PROBE_ROWS = 1500
+LEAST_FOLDS = 2
+SETS_OF_STAGES = 3
 ROOMY = 10  # times the cost of the frozen head, above which small questions are asked too
 FINISH_SECONDS = 3.0  # to write, to score and to draw
 
@@ -35,9 +36,11 @@ TUNING = {"last_stage": Tuning(10, 1e-4), "all_stages": Tuning(10, 1e-3)}
 
 
 def tiers(recipe: Recipe, facts: Facts, costs: Costs | None, *, views: int) -> tuple[tuple[Tier, ...], tuple[str, ...]]:
-    """The tiers that fit into the budget, cheapest first, and sentences on those that do not, or are not worth it.
+    """The tiers that fit into the budget, in the order of `TierKind`, and sentences on those that do not, or are not
+    worth it.
 
-    The frozen head is always tried. Without costs everything is listed, and the clock decides during the run.
+    The frozen head is always tried, and what it takes and what the end of the run takes are no longer there for the
+    others. Without costs everything is listed, and the clock decides during the run.
     """
     schedule = recipe.schedule
     assert isinstance(schedule, Auto)
@@ -46,24 +49,30 @@ def tiers(recipe: Recipe, facts: Facts, costs: Costs | None, *, views: int) -> t
     chosen: list[Tier] = []
     reasons = [_on_evidence(images, schedule)]
     for tier, against in _considered(recipe, facts, costs, views=views):
-        if not against and tier.seconds is not None and tier.kind != "frozen" and tier.seconds > left:
-            against = f"about {tier.seconds:.0f} s are needed and {max(0, left):.0f} s are left"
+        needed = tier.seconds or 0.0
+        if tier.kind == "frozen" and needed > left:
+            reasons.append(f"{named(tier)} takes about {duration(needed)}, which is more than the budget leaves")
+        elif not against and needed > left:
+            rest = f"{duration(left)} are left" if left >= 1 else "no time is left"
+            against = f"it takes about {duration(needed)}, and {rest}"
         if against:
-            reasons.append(f"{named(tier)} is not tried: {against}")
+            reasons.append(f"{named(tier, recipe)} is not tried: {against}")
             continue
-        left -= tier.seconds or 0.0
+        left -= needed
         chosen.append(tier)
     return tuple(chosen), tuple(reasons)
 
 
-def named(tier: Tier) -> str:
-    """A tier in words."""
+def named(tier: Tier, recipe: Recipe | None = None) -> str:
+    """A tier in words; with the recipe of `auto` a candidate has its name."""
+    schedule = recipe.schedule if recipe else None
+    candidates = schedule.candidates if isinstance(schedule, Auto) else ()
     return {
         "frozen": "a head on the frozen features",
-        "backbone": f"candidate backbone {tier.candidate}",
+        "backbone": f"backbone {candidates[tier.candidate - 1].name if candidates else tier.candidate}",
         "fit": f"images fitted by {tier.fit}",
         "flip": "a look at mirror images",
-        "views": f"a head on {tier.views} views of each image",
+        "views": f"a head on {'several' if tier.views == 1 else tier.views} views of each image",
         "stages": "a head on the features of several stages",
         "last_stage": "training the last stage",
         "all_stages": "training all stages",
@@ -81,63 +90,71 @@ def _on_evidence(images: int, schedule: Auto) -> str:
 
 def _considered(recipe: Recipe, facts: Facts, costs: Costs | None, *, views: int) -> Iterator[tuple[Tier, str]]:
     """Every tier with its cost, from the cheapest, and what speaks against it before the budget is asked."""
-    schedule = recipe.schedule
-    assert isinstance(schedule, Auto)
     images = facts.train + facts.validation
-    folds = MOST_FOLDS if images < FEW else 1
-    frozen = _frozen(images, 1, costs)
-    yield Tier(kind="frozen", gain="the baseline that the others have to beat", seconds=frozen), ""
-    for place in range(1, len(schedule.candidates) + 1):
-        gain = "a point or three from a better backbone"
-        yield Tier(kind="backbone", candidate=place, gain=gain, seconds=frozen), ""
-    if schedule.seconds > ROOMY * (frozen or 0):
-        other: Fit = "squash" if recipe.images.fit == "crop" else "crop"
-        yield Tier(kind="fit", fit=other, gain="a point where what matters is cut off", seconds=frozen), ""
-    yield Tier(kind="stages", gain="little on photographs, much on what is far from them", seconds=_rows(images)), ""
-    once = None if costs is None else images * costs.forward
-    if views > 1 and recipe.images.augment.flip and recipe.images.augment.kind != "none":
-        yield Tier(kind="flip", gain="whether left and right matter", seconds=once), ""
-    more = None if costs is None else images * (views - 1) * costs.forward + _rows(images * views)
+    once = passing(images, costs)
+    yield Tier(kind="frozen", gain="the baseline that the others have to beat", seconds=_heads(images, once)), ""
+    for tier in (*_other_inputs(recipe, images, costs), *_other_features(recipe, images, costs)):
+        yield tier, ""
+    seen = passing(images, costs, views=views - 1)
+    gain = "up to 2 points with few images"
     yield (
-        Tier(kind="views", views=views, gain="up to 2 points with few images", seconds=more),
+        Tier(kind="views", views=views, gain=gain, seconds=_heads(images * views, seen)),
         "" if views > 1 else "there is one view of each image",
     )
-    few = f"the smallest class has {facts.smallest_class} images" if facts.smallest_class < 5 else ""
+    count = facts.smallest_class
+    few = f"the smallest class has {count} {'image' if count == 1 else 'images'}" if count < FEWEST else ""
     for kind, gain in GRADIENT:
-        tuning = TUNING[kind]
-        seconds = _tuned(kind, images, tuning, costs, folds=folds, views=views)
-        yield (
-            Tier(
-                kind=kind,
-                gain=gain,
-                views=views if kind == "last_stage" else 1,
-                folds=folds if kind == "last_stage" else min(2, folds),
-                epochs=tuning.epochs,
-                lr=tuning.lr,
-                seconds=seconds,
-            ),
-            few,
-        )
+        yield _tuned(kind, gain, images, costs, views=views), few
+
+
+def _other_inputs(recipe: Recipe, images: int, costs: Costs | None) -> Iterator[Tier]:
+    """Other backbones, and the other way to make an oblong image a square where there is time for small questions."""
+    schedule = recipe.schedule
+    assert isinstance(schedule, Auto)
+    for place, choice in enumerate(schedule.candidates, start=1):
+        own = None if costs is None else with_backbone(costs, recipe, choice)
+        seconds = _heads(images, passing(images, own))
+        yield Tier(kind="backbone", candidate=place, gain="a point or three from a better backbone", seconds=seconds)
+    frozen = _heads(images, passing(images, costs))
+    if schedule.seconds > ROOMY * (frozen or 0):
+        other: Fit = "squash" if recipe.images.fit == "crop" else "crop"
+        yield Tier(kind="fit", fit=other, gain="a point where what matters is cut off", seconds=frozen)
+
+
+def _other_features(recipe: Recipe, images: int, costs: Costs | None) -> Iterator[Tier]:
+    """The features of other stages, and of mirror images where views would be mirrored."""
+    once, gain = passing(images, costs), "little on photographs, much on what is far from them"
+    yield Tier(kind="stages", gain=gain, seconds=_heads(images, once, heads=SETS_OF_STAGES))
+    augment = recipe.images.augment
+    if augment.flip and augment.kind != "none":
+        yield Tier(kind="flip", gain="whether left and right matter", seconds=once)
 
 
 def _finish(facts: Facts, costs: Costs | None) -> float:
-    return FINISH_SECONDS + (0.0 if costs is None else facts.test * (costs.decode + costs.forward))
+    return FINISH_SECONDS + (passing(facts.test, costs) or 0.0)
 
 
-def _frozen(images: int, views: int, costs: Costs | None) -> float | None:
-    return None if costs is None else images * (costs.decode + views * costs.forward) + _rows(images * views)
+def _heads(rows: int, features: float | None, *, heads: int = 1) -> float | None:
+    """The seconds for features and for heads on so many rows of them."""
+    return None if features is None else features + heads * fitting(rows)
 
 
-def _rows(rows: int) -> float:
-    return PROBE_SECONDS + rows / PROBE_ROWS
-
-
-def _tuned(kind: TierKind, images: int, tuning: Tuning, costs: Costs | None, *, folds: int, views: int) -> float | None:
-    """Every fold is trained on the images of the others, then all are trained on once."""
-    if costs is None:
-        return None
-    if kind == "last_stage":
-        _, above = shares(LAST_STAGE)
-        return (folds * (1 - 1 / MOST_FOLDS) + 1) * tuning.epochs * images * above * costs.step
-    each = tuning.epochs * images * (costs.decode + costs.step)
-    return (min(2, folds) * (1 - 1 / MOST_FOLDS) + 1) * each
+def _tuned(kind: TierKind, gain: str, images: int, costs: Costs | None, *, views: int) -> Tier:
+    """Every fold that is tried is trained on the images of the others, then once on all of them."""
+    tuning, last = TUNING[kind], kind == "last_stage"
+    folds = 1 if images >= FEW else MOST_FOLDS if last else LEAST_FOLDS
+    seconds = None
+    if costs is not None:
+        below, above = shares(LAST_STAGE)
+        filling = images * (costs.decode + views * below * costs.forward) if last else 0.0
+        step = above * costs.step if last else costs.decode + costs.step
+        seconds = filling + (folds * (1 - 1 / MOST_FOLDS) + 1) * tuning.epochs * images * step
+    return Tier(
+        kind=kind,
+        gain=gain,
+        views=views if last else 1,
+        folds=folds,
+        epochs=tuning.epochs,
+        lr=tuning.lr,
+        seconds=seconds,
+    )

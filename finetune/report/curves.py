@@ -1,15 +1,18 @@
-"""Learning curves as places on a chart, in percent of its width and height: the page draws them at any size."""
+"""Curves over epochs and over images, as places on a chart, in percent of its width and height."""
 
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import groupby
 
-from finetune.report.evidence import Epoch
+from finetune.report.evidence import Curve, Epoch, Law
 from finetune.report.words import number
 
 Place = tuple[float, float]  # from the left and from the top, 0..100
 Read = Callable[[Epoch], float | None]
+
+_STEPS = 40  # of a curve that is drawn as a line
+_LARGEST = 700.0  # exponent that a float holds
 
 
 @dataclass(frozen=True)
@@ -42,6 +45,17 @@ class Band:
     train: tuple[str, ...]
 
 
+@dataclass(frozen=True)
+class Growth:
+    """Accuracy over numbers of images. `points`: as (left, top, top of the interval, its bottom); `fitted`: the law."""
+
+    points: tuple[tuple[float, float, float, float], ...]
+    fitted: tuple[Place, ...]
+    up: tuple[tuple[float, str], ...]
+    along: tuple[tuple[float, str], ...]
+    said: str
+
+
 def bands(epochs: Sequence[Epoch]) -> tuple[Band, ...]:
     """One band per phase, in order."""
     found, done = [], 0
@@ -61,6 +75,32 @@ def accuracy(epochs: Sequence[Epoch]) -> Chart | None:
     """Training and validation accuracy; None where there is neither."""
     return _chart(
         "Accuracy", epochs, lambda epoch: epoch.train_accuracy, lambda epoch: epoch.validation_accuracy, top=1.0
+    )
+
+
+def growth(curve: Curve) -> Growth | None:
+    """Accuracy by number of images, with intervals and the law that was fitted; None without a point."""
+    points = sorted(curve.points, key=lambda point: point.images)
+    if not points:
+        return None
+    first, last = points[0].images, points[-1].images
+    marks = ticks(_inside(min(p.low for p in points)), _inside(max(p.high for p in points)))
+    numbers = ticks(0.0, last)
+
+    def left(images: float) -> float:
+        return 100 * images / numbers[-1]
+
+    def top(share: float) -> float:
+        return min(100.0, max(0.0, 100 * (marks[-1] - _inside(share)) / (marks[-1] - marks[0])))
+
+    steps = [first + (last - first) * step / _STEPS for step in range(_STEPS + 1)]
+    ends = " and ".join(f"{number(p.accuracy)} with {p.images:,} images" for p in dict.fromkeys((points[0], points[-1])))
+    return Growth(
+        points=tuple((left(p.images), top(p.accuracy), top(p.high), top(p.low)) for p in points),
+        fitted=tuple((left(n), top(_expected(curve.law, n))) for n in steps) if curve.law and first < last else (),
+        up=tuple((top(mark), f"{mark:g}") for mark in marks),
+        along=tuple((left(count), f"{count:,.10g}") for count in numbers),
+        said=f"accuracy {ends}",
     )
 
 
@@ -107,6 +147,16 @@ def _chart(title: str, epochs: Sequence[Epoch], training: Read, validation: Read
         along=tuple((_middle(i, epochs), str(epoch.epoch)) for i, epoch in enumerate(epochs) if (i + 1) % every == 0),
         best=best[-1] if best else None,
     )
+
+
+def _expected(law: Law, images: float) -> float:
+    """The accuracy that the law expects, wherever a stranger's numbers lead."""
+    power = math.exp(min(_LARGEST, max(-_LARGEST, -law.c * math.log(images))))
+    return 1 - law.a - law.b * power
+
+
+def _inside(share: float) -> float:
+    return min(1.0, max(0.0, share))
 
 
 def _middle(place: int, epochs: Sequence[Epoch]) -> float:

@@ -4,20 +4,22 @@ A stranger may have written the bundle, so what does not fit is a BundleError th
 """
 
 from dataclasses import dataclass
-from typing import Any, TypeVar
+from typing import Annotated, Any, Literal, TypeVar
 
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 
 from finetune.bundle import Bundle
 from finetune.errors import BundleError, printable
-from finetune.recipe.plan import Plan
+from finetune.recipe.plan import Plan, TierKind
 from finetune.scores.predictions import Predictions
 
 TILE = 96  # pixels; thumbnails lie in one picture, ten to a row
 TILES_PER_ROW = 10
 
+Part = Literal["test", "validation", "out_of_fold"]
 Plain = str | int | float | bool | None
+Share = Annotated[float, Field(ge=-1e-6, le=1 + 1e-6)]  # a weighted mean may miss 1 by a rounding
 T = TypeVar("T")
 
 
@@ -64,6 +66,7 @@ class Scores(_Record):
 class _Metrics(_Record):
     test: Scores | None = None
     validation: Scores | None = None
+    out_of_fold: Scores | None = None
 
 
 class Epoch(_Record):
@@ -82,6 +85,73 @@ class Epoch(_Record):
 class _Timing(_Record):
     part: str
     seconds: float
+
+
+class Trial(_Record):
+    """What a head was fitted with."""
+
+    family: str
+    scaling: str
+    strength: float | None = None
+
+
+class Head(_Record):
+    """What cross-validation found of a trial: `difference` is how much its log-loss is above the least of all."""
+
+    trial: Trial
+    log_loss: float
+    difference: float
+    standard_error: float = Field(ge=0)
+    accuracy: Share
+    chosen: bool = False
+
+
+class Way(_Record):
+    """What was found of a way to learn against what was best before it, on the images that both were asked about."""
+
+    kind: TierKind
+    name: str
+    images: int = Field(ge=0)
+    accuracy: Share
+    gain: float
+    standard_error: float = Field(ge=0)
+    points: float
+    verdict: str
+
+
+class CurvePoint(_Record):
+    """The accuracy on held-out images of a head that learnt from so many others, and its 95 % interval."""
+
+    images: int = Field(ge=1)
+    accuracy: Share
+    low: Share
+    high: Share
+
+
+class Law(_Record):
+    """The share of wrong answers after n images is about a + b n^-c."""
+
+    a: float
+    b: float
+    c: float
+
+
+class Gain(_Record):
+    """What so many more images of a class may bring, as a share of answers, and its 95 % interval."""
+
+    name: str = Field(alias="class")
+    more: int = Field(ge=1)
+    points: float
+    low: float
+    high: float
+
+
+class Curve(_Record):
+    """How accuracy grows with the number of images."""
+
+    points: list[CurvePoint] = []
+    law: Law | None = None
+    gains: list[Gain] = []
 
 
 class Network(_Record):
@@ -134,11 +204,17 @@ class Mistake:
 
 @dataclass(frozen=True)
 class Evidence:
-    """Everything that a report shows. `sprite`: JPEG bytes of the thumbnails; `seconds`: by part of the run."""
+    """Everything that a report shows. `heads`: those that cross-validation tried; `ways`: those that `auto` tried, in
+    order; `sprite`: JPEG bytes of the thumbnails; `seconds`: by part of the run.
+    """
 
     facts: Facts
     test: Scores | None
     validation: Scores | None
+    out_of_fold: Scores | None
+    heads: tuple[Head, ...]
+    ways: tuple[Way, ...]
+    curve: Curve | None
     finished: bool
     epochs: tuple[Epoch, ...]
     plan: Plan | None
@@ -149,16 +225,21 @@ class Evidence:
     seconds: tuple[tuple[str, float], ...]
 
     @property
+    def part(self) -> Part:
+        """Whose scores speak: the test images', or, where there are none, the validation or the held-out images'."""
+        return "test" if self.test else "validation" if self.validation or not self.out_of_fold else "out_of_fold"
+
+    @property
     def scores(self) -> Scores | None:
-        """Those of the test images, or, where there are none, of the validation images."""
-        return self.test or self.validation
+        """The scores of that part."""
+        return self.test or self.validation or self.out_of_fold
 
 
 def gather(bundle: Bundle) -> Evidence:
     """The evidence in a bundle, finished or not; raises BundleError for files that do not fit."""
     finished = bundle.has("metrics.json")
     metrics = _checked(_Metrics, bundle.metrics, bundle, "metrics.json") if finished else _Metrics()
-    for scores in (metrics.test, metrics.validation):
+    for scores in (metrics.test, metrics.validation, metrics.out_of_fold):
         _must_be_square(scores, bundle)
     history = bundle.history if bundle.has("history.jsonl") else []
     timings = bundle.timings if bundle.has("timings.jsonl") else []
@@ -167,6 +248,10 @@ def gather(bundle: Bundle) -> Evidence:
         facts=_checked(Facts, bundle.facts, bundle, "bundle.json"),
         test=metrics.test,
         validation=metrics.validation,
+        out_of_fold=metrics.out_of_fold,
+        heads=tuple(_read(list[Head], bundle, "evidence/probe.json") or ()),
+        ways=tuple(_read(list[Way], bundle, "evidence/choice.json") or ()),
+        curve=_read(Curve, bundle, "evidence/curve.json"),
         finished=finished,
         epochs=tuple(_checked(Epoch, line, bundle, "history.jsonl") for line in history),
         plan=bundle.plan if bundle.has("plan.json") else None,
@@ -178,6 +263,10 @@ def gather(bundle: Bundle) -> Evidence:
             (one.part, one.seconds) for one in (_checked(_Timing, t, bundle, "timings.jsonl") for t in timings)
         ),
     )
+
+
+def _read(kind: type[T], bundle: Bundle, name: str) -> T | None:
+    return _checked(kind, bundle.read_json(name), bundle, name) if bundle.has(name) else None
 
 
 def _checked(kind: type[T], value: object, bundle: Bundle, name: str) -> T:

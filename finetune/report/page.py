@@ -47,6 +47,7 @@ def _environment() -> Environment:
         "number": words.number,
         "interval": words.interval,
         "in_words": words.in_words,
+        "signed": words.signed,
         "counted": words.counted,
         "percent": _percent,
         "cut": _cut,

@@ -11,12 +11,15 @@ from dataclasses import dataclass
 from itertools import groupby
 
 from finetune.recipe.section import STAGES
-from finetune.report import curves, words
+from finetune.recipe.tiers import named
+from finetune.report import curves, trials, words
 from finetune.report.evidence import TILE, TILES_PER_ROW, ClassScores, Evidence, Score, Scores
 
 SHOWN = 20  # of a list that may be long
 PAIRS = 12
 REASONS = 8
+GAINS = 12
+PARTS = {"test": "test", "validation": "validation", "out_of_fold": "held-out"}
 LARGEST_MATRIX = 100
 ROOMY_MATRIX = 12
 DIGITS_MATRIX = 30
@@ -45,17 +48,21 @@ def headline(evidence: Evidence) -> Section:
     """How good it is: one number, its interval, and both in words."""
     scores = evidence.scores
     score = (scores.accuracy or scores.subset_accuracy) if scores else None
-    part = "test" if evidence.test else "validation"
+    part = evidence.part
     guess = _commonest(scores) if scores else None
     values = {
         "score": score,
         "places": words.digits(score) if score else 0,
         "part": part,
-        "images": _images(evidence, part),
+        "words": PARTS[part],
+        "images": _images(scores, evidence.facts.images.get(part, 0)),
         "several": bool(scores and scores.accuracy is None),
         "guess": guess,
         "finished": evidence.finished,
         "epochs": len(evidence.epochs),
+        "trains": bool(evidence.plan and evidence.plan.phases),
+        "compared": max(len(evidence.heads), len(evidence.ways)),
+        "untrained": _of_the_head_alone(evidence),
     }
     return Section("headline", "Result", values)
 
@@ -65,13 +72,16 @@ def scores(evidence: Evidence) -> Section | None:
     main = evidence.scores
     if main is None:
         return None
-    beside = evidence.validation if evidence.test else None
-    rows = [Row(name, meaning, score, _same(beside, name)) for name, meaning, score in _table(main)]
-    return Section(
-        "scores",
-        "Scores",
-        {"rows": rows, "beside": beside is not None, "part": "test" if evidence.test else "validation"},
-    )
+    beside = (evidence.validation or evidence.out_of_fold) if evidence.test else None
+    values = {
+        "rows": [Row(name, meaning, score, _same(beside, name)) for name, meaning, score in _table(main)],
+        "part": PARTS[evidence.part],
+        "beside": "" if beside is None else "validation" if evidence.validation else "out_of_fold",
+        "images": _images(beside, 0),
+        "epochs": len(evidence.epochs),
+        "untrained": _of_the_head_alone(evidence),
+    }
+    return Section("scores", "Scores", values)
 
 
 def classes(evidence: Evidence) -> Section | None:
@@ -118,8 +128,39 @@ def mistakes(evidence: Evidence) -> Section | None:
         (one, TILE * (one.place % TILES_PER_ROW), TILE * (one.place // TILES_PER_ROW), words.number(one.probability, 2))
         for one in evidence.mistakes
     ]
-    part = "test" if evidence.test else "validation"
-    return Section("mistakes", "Worst mistakes", {"tiles": tiles, "part": part})
+    return Section("mistakes", "Worst mistakes", {"tiles": tiles, "part": PARTS[evidence.part]})
+
+
+def more(evidence: Evidence) -> Section | None:
+    """How accuracy grew with the number of images, and what more images of each class may bring."""
+    curve = evidence.curve
+    if curve is None or not (curve.points or curve.gains):
+        return None
+    gains = sorted(curve.gains, key=lambda gain: -gain.points)
+    rows = [(gain, words.gained(gain.points, gain.low, gain.high)) for gain in gains[:GAINS]]
+    values = {"growth": curves.growth(curve), "gains": rows, "left": len(gains) - len(rows)}
+    return Section("more", "What would help", values)
+
+
+def choice(evidence: Evidence) -> Section | None:
+    """The ways and the heads that were compared, and which of them ships."""
+    if not (evidence.ways or evidence.heads):
+        return None
+    ships, taken = trials.shipped(evidence), trials.taken_head(evidence)
+    values = {
+        "guard": trials.guard(evidence),
+        "ways": [(way, trials.said(way), place == ships) for place, way in enumerate(evidence.ways)],
+        "not_tried": trials.not_tried(evidence) if evidence.ways else [],
+        "heads": [
+            (head, trials.family(head.trial), trials.setting(head.trial), head is taken)
+            for head in trials.leaders(evidence.heads, taken)
+        ],
+        "compared": trials.COMPARED,
+        "count": len(evidence.heads),
+        "taken": trials.family(taken.trial) if taken else "",
+        "began": bool(evidence.plan and evidence.plan.phases),
+    }
+    return Section("choice", "How it was chosen", values)
 
 
 def learning(evidence: Evidence) -> Section | None:
@@ -128,20 +169,24 @@ def learning(evidence: Evidence) -> Section | None:
     if not charts:
         return None
     best = next((epoch.epoch for epoch in reversed(evidence.epochs) if epoch.best), None)
-    phases = [(band, stages(band.train)) for band in curves.bands(evidence.epochs)]
-    return Section(
-        "learning", "Learning", {"charts": charts, "phases": phases, "best": best, "epochs": len(evidence.epochs)}
-    )
+    values = {
+        "charts": charts,
+        "phases": [(band, stages(band.train)) for band in curves.bands(evidence.epochs)],
+        "best": best if any(chart.best for chart in charts) else None,
+        "validation": any(line.kind == "validation" for chart in charts for line in chart.lines),
+    }
+    return Section("learning", "Learning", values)
 
 
 def images(evidence: Evidence) -> Section | None:
     """How many images there were, what was left out and why, and what is worth knowing of the rest."""
-    counts, notes, left_out = evidence.facts.images, evidence.facts.notes, evidence.left_out
+    counts, left_out = evidence.facts.images, evidence.left_out
+    elsewhere = trials.settlements(evidence)
+    notes = [note for note in evidence.facts.notes if note not in elsewhere]
     if not (counts or notes or left_out):
         return None
-    parts = [
-        (name.replace("_", " "), counts[name]) for name in ("train", "validation", "test", "left_out") if name in counts
-    ]
+    names = ("train", *(("validation",) if counts.get("validation") else ()), "test", "left_out")
+    parts = [(name.replace("_", " "), counts[name]) for name in names if name in counts]
     reasons = sorted(left_out, key=lambda row: row[1])
     grouped = [(reason, [key for key, _ in rows]) for reason, rows in groupby(reasons, key=lambda row: row[1])]
     few = len(grouped) <= REASONS
@@ -150,7 +195,7 @@ def images(evidence: Evidence) -> Section | None:
 
 
 def plan(evidence: Evidence) -> Section | None:
-    """The phases that were planned, and why these."""
+    """The phases that were planned, or the ways that are yet to be tried, and why these."""
     if evidence.plan is None:
         return None
     ran = {
@@ -160,7 +205,14 @@ def plan(evidence: Evidence) -> Section | None:
     rows = [
         (number, phase, stages(phase.train), ran.get(number, 0)) for number, phase in enumerate(evidence.plan.phases, 1)
     ]
-    return Section("plan", "Plan", {"rows": rows, "reasons": evidence.plan.reasons})
+    tiers = [] if evidence.plan.chosen else [(named(tier), tier) for tier in evidence.plan.tiers]
+    values = {
+        "rows": rows,
+        "tiers": tiers,
+        "probe_views": evidence.plan.probe_views,
+        "reasons": trials.reasons(evidence),
+    }
+    return Section("plan", "Plan", values)
 
 
 def weights(evidence: Evidence) -> Section | None:
@@ -201,6 +253,8 @@ SECTIONS: tuple[Callable[[Evidence], Section | None], ...] = (
     classes,
     confusion,
     mistakes,
+    more,
+    choice,
     learning,
     images,
     weights,
@@ -221,11 +275,13 @@ def stages(names: tuple[str, ...]) -> str:
     return f"{known[0]} to {known[-1]}" if unbroken else ", ".join(known)
 
 
-def _images(evidence: Evidence, part: str) -> int:
-    scores = evidence.scores
-    if scores and scores.confusion is not None:
-        return sum(map(sum, scores.confusion))
-    return evidence.facts.images.get(part, 0)
+def _images(scores: Scores | None, otherwise: int) -> int:
+    return sum(map(sum, scores.confusion)) if scores and scores.confusion is not None else otherwise
+
+
+def _of_the_head_alone(evidence: Evidence) -> bool:
+    """Whether the out-of-fold scores are those of a head from which training then began."""
+    return bool(evidence.plan and evidence.plan.phases and not evidence.ways)
 
 
 def _commonest(scores: Scores) -> tuple[str, float] | None:

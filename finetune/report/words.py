@@ -24,6 +24,19 @@ def number(value: float | None, places: int = 3) -> str:
     return shown
 
 
+def signed(value: float, places: int = 3) -> str:
+    """'+0.012', '−0.012', '0.000': with a sign, unless nothing is left of it."""
+    shown = f"{abs(value):.{places}f}"
+    return shown if float(shown) == 0 else f"{'+' if value > 0 else '−'}{shown}"
+
+
+def gained(points: float, low: float, high: float) -> str:
+    """'+2 points [0, +4]' of shares 0..1, in hundredths; with a decimal where the interval is narrow."""
+    places = 0 if high - low >= 0.02 else 1
+    shown, least, most = (signed(100 * share, places) for share in (points, low, high))
+    return f"{shown} {'point' if shown.lstrip('+−') == '1' else 'points'} [{least}, {most}]"
+
+
 def interval(score: Score, places: int = 3, between: str = " to ") -> str:
     """'0.89 to 0.97', or a dash."""
     if score.low is None or score.high is None:

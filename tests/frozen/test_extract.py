@@ -125,6 +125,15 @@ def test_chunks_and_threads_that_decode_change_nothing(
     assert np.array_equal(found, expected)
 
 
+def test_a_batch_that_is_under_way_while_the_next_is_decoded_is_not_lost(
+    network: Backbone, samples: Sequence[Sample]
+) -> None:
+    later = extractor(network)
+    later._ahead = 1
+    assert np.array_equal(later.pooled(samples, views=3), extractor(network).pooled(samples, views=3))
+    assert later.views == 3 * len(samples)
+
+
 # what is computed
 
 

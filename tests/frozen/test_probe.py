@@ -78,7 +78,7 @@ def test_the_same_images_give_the_same_probe():
 
 
 def test_temperatures_are_those_of_the_logits_before_them():
-    features, labels = drawn()
+    features, labels = drawn(apart=0.2)
     of = folds(labels, alone(60), seed=0)
     found = probe(features, labels, classes=3, folds=of, trials=FEW)
     raw = bench.Bench(features, labels, 3, of, np.ones(3), np.arange(60), 1, None).scores([found.trial])[found.trial]

@@ -12,8 +12,10 @@ from PIL import Image, ImageDraw
 
 from finetune.bundle import CATALOG_COLUMNS, Bundle
 from finetune.errors import printable
-from finetune.recipe import plan as planning
-from finetune.recipe.plan import Phase, Plan
+from finetune.recipe import planfile
+from finetune.recipe.network import BackboneChoice, Package
+from finetune.recipe.plan import Chosen, Phase, Plan, Tier
+from finetune.recipe.schedule import LpFt, Probe
 from finetune.scores.metrics import scores
 from finetune.scores.predictions import Predictions
 
@@ -36,6 +38,9 @@ PHASES = (
     Phase(("stage4", "head"), 4, 5e-4, 0.5, "pretrained"),
     Phase(("stem", "stage1", "stage2", "stage3", "stage4", "head"), 4, 2.5e-4, 0.5, "pretrained"),
 )
+
+
+PLAN = Plan(PHASES, ("pretrained BatchNorm statistics: 612 training images are fewer than 1,000",))
 
 
 def answers(classes, count, *, seed=0, signal=2.6, labels=None):
@@ -93,7 +98,10 @@ def sprite(count):
 
 @pytest.fixture
 def make_bundle(tmp_path):
-    """make_bundle(classes=…, test=…, …) -> a Bundle; without arguments that of a run on five kinds of flowers."""
+    """make_bundle(classes=…, test=…, …) -> a Bundle; without arguments that of a run on five kinds of flowers.
+
+    evidence: what lies in the folder of that name, by name without .json.
+    """
 
     def make(
         classes=FLOWERS,
@@ -107,6 +115,8 @@ def make_bundle(tmp_path):
         notes=("1 image: transparency laid on white", "class 'tulip' has 9 training images"),
         thumbnails=None,
         recipe=RECIPE,
+        plan=PLAN,
+        evidence=None,
         finished=True,
         sealed=True,
         facts=None,
@@ -121,9 +131,10 @@ def make_bundle(tmp_path):
         counts = {part: len(parts.get(part, ())) for part in ("validation", "test")}
         counts = {"train": 612, **counts, "left_out": len(left_out)}
         bundle.write("recipe.yaml", recipe.encode())
-        plan = Plan(PHASES, ("pretrained BatchNorm statistics: 612 training images are fewer than 1,000",))
-        bundle.write("plan.json", planning.to_json(plan).encode())
+        bundle.write("plan.json", planfile.to_json(plan).encode())
         bundle.write("catalog.csv", _catalog(parts, left_out))
+        for what, value in (evidence or {}).items():
+            bundle.write_json(f"evidence/{what}.json", value)
         lines = epochs() if history is None else history
         bundle.write("history.jsonl", "".join(json.dumps(line) + "\n" for line in lines).encode())
         timings = [
@@ -138,8 +149,8 @@ def make_bundle(tmp_path):
                 bundle.write(f"predictions/{part}.npz", answer.to_bytes())
             found = {part: scores(answer, resamples=200) for part, answer in parts.items()}
             bundle.write_json("metrics.json", {**found, "images": counts})
-            if evidence := parts.get("test", parts.get("validation")):
-                _write_mistakes(bundle, evidence, thumbnails)
+            if asked := parts.get("test", parts.get("validation")):
+                _write_mistakes(bundle, asked, thumbnails)
             if sealed:
                 bundle.seal()
         return bundle
