@@ -90,15 +90,16 @@ def _split(catalog: Catalog) -> Sequence[str]:
     others = sorted(name for name in found if name.lower() != "train")
     if not others:
         return [
-            "# shares of all images: one part chooses the best epoch, one is scored once, at the end",
-            "split: {kind: stratified, validation: 0.15, test: 0.15}",
+            "# a share of all images is scored once, at the end; what is best is chosen on the others, in folds",
+            "split: {kind: stratified, validation: 0, test: 0.2}",
         ]
     test = next((name for name in others if name.lower() == "test"), others[0])
-    validation = next((_quoted(name) for name in others if name != test), "0.15")
-    chosen = f"the folder {validation}" if len(others) > 1 else "a share of the training images"
+    validation = next((_quoted(name) for name in others if name != test), None)
+    also = f", validation: {validation}" if validation else ""
+    learnt = f"what is best is chosen on the others{f', {validation} among them' if validation else ''}, in folds"
     return [
-        f"# the folder {_quoted(test)} is scored once, at the end; {chosen} chooses the best epoch",
-        f"split: {{kind: given, test: {_quoted(test)}, validation: {validation}}}",
+        f"# the folder {_quoted(test)} is scored once, at the end; {learnt}",
+        f"split: {{kind: given, test: {_quoted(test)}{also}}}",
     ]
 
 
@@ -117,20 +118,20 @@ def _backbone() -> Sequence[str]:
 
 
 def _training(side: int) -> Sequence[str]:
+    auto = [
+        "# heads on frozen features first; training where that does better on images it has not seen; within this time",
+        "schedule: {kind: auto, budget: 5m}",
+    ]
     if side < _SMALL:
         size = max(32, min(224, 32 * round(side / 32)))
         return [
-            f"# images of about {side} pixels: far from what the weights have seen, so that every stage trains;",
-            "# flip: true where left and right do not matter",
-            "schedule: {kind: full, epochs: 20, lr: 1.0e-3, lr_decay: 0.8}",
+            *auto,
+            f"# images of about {side} pixels; flip: true where left and right do not matter",
             f"images: {{size: {size}, fit: squash, augment: {{kind: light, flip: false}}}}",
-            "train: {batch_size: 32}",
         ]
     return [
-        "# the backbone stays as it is and a new head learns: quick, and hard to beat with few images",
-        "schedule: {kind: head, epochs: 10, lr: 3.0e-3}",
-        "images: {fit: crop, augment: {kind: light, flip: true}}  # flip: false where left and right matter",
-        "train: {batch_size: 32}",
+        *auto,
+        "images: {fit: crop, augment: {kind: standard, flip: true}}  # flip: false where left and right matter",
     ]
 
 

@@ -169,7 +169,7 @@ class _Search:
         tried = []
         for stages in SEVERAL:
             head = Multilayer(stages=stages)  # type: ignore[arg-type]
-            recipe = self.best.recipe.model_copy(update={"head": head})
+            recipe = _as_probe(self.best.recipe).model_copy(update={"head": head})
             tried.append((recipe, *self._probe(recipe, self.best.network, views=1)))
         recipe, given, probe = min(tried, key=lambda one: self.judge.log_loss(Held(one[2].logits)))
         if self._beats(tier, f"a head on {' + '.join(recipe.stages)}", Held(probe.logits), by=1.0):

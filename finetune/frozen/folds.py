@@ -40,10 +40,12 @@ def folds(labels: Array, groups: Sequence[str], *, seed: int) -> Array:
     for name, fold in assigned.items():
         if len(labels) <= MANY or fold == 0:
             found[members[name]] = fold
-    if not (found >= 0).any():
+    held = found >= 0
+    if not held.any():
         raise DataError(
             f"{len(labels)} images: nothing can be held out, for no class has two different images (or two groups)"
         )
+    found[held] = np.unique(found[held], return_inverse=True)[1]  # none was left empty
     return found
 
 

@@ -30,7 +30,7 @@ SHRINKAGES = (0.98, 0.9, 0.7, 0.5, 0.2, 0.05, None)  # of discriminants; None is
 PENALTIES = (100.0, 10.0, 1.0, 0.1)  # of ridge regression
 NEIGHBOURS = (1.0, 5.0, 10.0, 20.0)
 IMBALANCED = 3  # times as many images in the largest class as in the smallest
-_FINALISTS, _REACH = 2, 3  # where not all can be tried in all folds: how many of a family, within how many errors
+_FINALISTS = 2  # trials of a family that are tried in all folds, where not all can be
 
 
 @dataclass(frozen=True, eq=False)
@@ -138,9 +138,7 @@ def _search(bench: Bench, scalings: Sequence[Scaling]) -> dict[Trial, Array]:
     """Everything in all folds; where that takes long, of every family what did best on a part of one fold."""
     wide = tuple(_everything(scalings))
     scores = bench.scores(wide if bench.light else _finalists(bench.first(), wide))
-    best = next((row.trial for row in bench.jury.table(scores) if row.trial.family == "logistic"), None)
-    if best is None:
-        return scores
+    best = next(row.trial for row in bench.jury.table(scores) if row.trial.family == "logistic")
     return scores | bench.scores([replace(best, strength=(best.strength or 1.0) * factor) for factor in FINER])
 
 
@@ -156,11 +154,9 @@ def _everything(scalings: Sequence[Scaling]) -> Iterator[Trial]:
 
 
 def _finalists(bench: Bench, trials: Sequence[Trial]) -> list[Trial]:
-    """Of each family that can win and is not out of reach the best two with its best scaling."""
-    rows = bench.jury.table(bench.scores(trials))
-    ranked = [row.trial for row in rows if row.trial.family in FROM_SIMPLE]
-    near = [row.trial for row in rows if row.difference <= _REACH * row.standard_error]
-    best = {trial.family: trial.scaling for trial in reversed(ranked) if trial in near or trial == ranked[0]}
+    """Of each family that can win the best two with its best scaling."""
+    ranked = [row.trial for row in bench.jury.table(bench.scores(trials)) if row.trial.family in FROM_SIMPLE]
+    best = {trial.family: trial.scaling for trial in reversed(ranked)}
     return [
         trial
         for family, scaling in best.items()

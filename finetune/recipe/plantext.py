@@ -62,12 +62,9 @@ def _phases(plan: Plan, facts: Facts, seconds: Sequence[float | None]) -> list[s
     lines += ["", "rate   " + "".join(f"{stage:>10}" for stage in STAGES)]
     for number, phase in enumerate(plan.phases, start=1):
         lines.append(f"{number:>5}  " + "".join(_rate(phase, stage) for stage in STAGES))
-    kept = [f"{n}: {p.views}" for n, p in enumerate(plan.phases, start=1) if p.views is not None]
+    kept = [f"{p.views} in phase {n}" for n, p in enumerate(plan.phases, start=1) if p.views is not None]
     if kept:
-        lines += [
-            "",
-            *_wrapped(f"views of each image that are kept below the stages that train, by phase: {', '.join(kept)}"),
-        ]
+        lines += ["", *_wrapped(f"views of each image kept below the stages that train: {', '.join(kept)}")]
     return [*lines, ""]
 
 

@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from finetune.recipe.cost import Costs, duration, fitting, passing, shares, with_backbone
+from finetune.recipe.cost import Costs, duration, fitting, image_size, passing, shares, with_backbone
 from finetune.recipe.facts import Facts
 from finetune.recipe.plan import Tier, TierKind
 from finetune.recipe.schedule import Auto
@@ -18,25 +18,26 @@ LEAST_FOLDS = 2
 SETS_OF_STAGES = 3
 ROOMY = 10  # times the cost of the frozen head, above which small questions are asked too
 FINISH_SECONDS = 3.0  # to write, to score and to draw
+SMALL = 112  # pixels; images below are far from what weights have seen, and all stages have more to learn
 
 
 @dataclass(frozen=True)
 class Tuning:
-    """How the stages of a tier are trained from the probe's head."""
+    """How the stages of a tier are trained from the probe's head, and what that may bring."""
 
+    kind: TierKind
     epochs: int
     lr: float
+    gain: str
 
 
-GRADIENT: tuple[tuple[TierKind, str], ...] = (
-    ("last_stage", "up to 3 points"),
-    ("all_stages", "2 to 5 points; far from photographs 20 and more"),
-)
-TUNING = {"last_stage": Tuning(10, 1e-4), "all_stages": Tuning(10, 1e-3)}
+GENTLY = Tuning("last_stage", 10, 1e-4, "up to 3 points")
+ALL_GENTLY = Tuning("all_stages", 10, 1e-4, "2 to 5 points")
+ALL = Tuning("all_stages", 10, 1e-3, "far from photographs 20 points and more")
 
 
 def tiers(recipe: Recipe, facts: Facts, costs: Costs | None, *, views: int) -> tuple[tuple[Tier, ...], tuple[str, ...]]:
-    """The tiers that fit into the budget, in the order of `TierKind`, and sentences on those that do not, or are not
+    """The tiers that fit into the budget, from the cheap to the costly, and sentences on those that do not, or are not
     worth it.
 
     The frozen head is always tried, and what it takes and what the end of the run takes are no longer there for the
@@ -48,7 +49,8 @@ def tiers(recipe: Recipe, facts: Facts, costs: Costs | None, *, views: int) -> t
     left = schedule.seconds - _finish(facts, costs)
     chosen: list[Tier] = []
     reasons = [_on_evidence(images, schedule)]
-    for tier, against in _considered(recipe, facts, costs, views=views):
+    for alternatives, against in _considered(recipe, facts, costs, views=views):
+        tier = next((one for one in alternatives if (one.seconds or 0.0) <= left), alternatives[-1])
         needed = tier.seconds or 0.0
         if tier.kind == "frozen" and needed > left:
             reasons.append(f"{named(tier)} takes about {duration(needed)}, which is more than the budget leaves")
@@ -75,7 +77,7 @@ def named(tier: Tier, recipe: Recipe | None = None) -> str:
         "views": f"a head on {'several' if tier.views == 1 else tier.views} views of each image",
         "stages": "a head on the features of several stages",
         "last_stage": "training the last stage",
-        "all_stages": "training all stages",
+        "all_stages": f"training all stages, rate {tier.lr:g}",
     }[tier.kind]
 
 
@@ -88,27 +90,44 @@ def _on_evidence(images: int, schedule: Auto) -> str:
     return f"within {schedule.budget}, what does best on {held_out} ships"
 
 
-def _considered(recipe: Recipe, facts: Facts, costs: Costs | None, *, views: int) -> Iterator[tuple[Tier, str]]:
-    """Every tier with its cost, from the cheapest, and what speaks against it before the budget is asked."""
+def _considered(
+    recipe: Recipe, facts: Facts, costs: Costs | None, *, views: int
+) -> Iterator[tuple[tuple[Tier, ...], str]]:
+    """Every tier with its cost, from the cheapest, each in its best form and in cheaper ones, and what speaks against
+    it before the budget is asked.
+    """
     images = facts.train + facts.validation
-    once = passing(images, costs)
-    yield Tier(kind="frozen", gain="the baseline that the others have to beat", seconds=_heads(images, once)), ""
-    for tier in (*_other_inputs(recipe, images, costs), *_other_features(recipe, images, costs)):
-        yield tier, ""
+    frozen = _heads(images, passing(images, costs))
+    yield (Tier(kind="frozen", gain="the baseline that the others have to beat", seconds=frozen),), ""
+    for tier in _other_inputs(recipe, images, costs):
+        yield (tier,), ""
+    small = image_size(recipe) < SMALL
+    several = Tier(
+        kind="stages",
+        gain="little on photographs, much on what is far from them",
+        seconds=_heads(images, passing(images, costs), heads=SETS_OF_STAGES),
+    )
+    if small:
+        yield (several,), ""
     seen = passing(images, costs, views=views - 1)
     gain = "up to 2 points with few images"
     yield (
-        Tier(kind="views", views=views, gain=gain, seconds=_heads(images * views, seen)),
+        (Tier(kind="views", views=views, gain=gain, seconds=_heads(images * views, seen)),),
         "" if views > 1 else "there is one view of each image",
     )
     count = facts.smallest_class
     few = f"the smallest class has {count} {'image' if count == 1 else 'images'}" if count < FEWEST else ""
-    for kind, gain in GRADIENT:
-        yield _tuned(kind, gain, images, costs, views=views), few
+    for tuning in (ALL, GENTLY, ALL_GENTLY) if small else (GENTLY, ALL_GENTLY, ALL):
+        most = 1 if images >= FEW else MOST_FOLDS if tuning is GENTLY else LEAST_FOLDS
+        yield tuple(_tuned(tuning, images, costs, views=views, folds=folds) for folds in range(most, 0, -1)), few
+        if tuning is GENTLY and not small:
+            yield (several,), ""
 
 
 def _other_inputs(recipe: Recipe, images: int, costs: Costs | None) -> Iterator[Tier]:
-    """Other backbones, and the other way to make an oblong image a square where there is time for small questions."""
+    """Other backbones; and where there is time for small questions, the other way to make an oblong image a square, and
+    whether views may be mirrored.
+    """
     schedule = recipe.schedule
     assert isinstance(schedule, Auto)
     for place, choice in enumerate(schedule.candidates, start=1):
@@ -119,15 +138,8 @@ def _other_inputs(recipe: Recipe, images: int, costs: Costs | None) -> Iterator[
     if schedule.seconds > ROOMY * (frozen or 0):
         other: Fit = "squash" if recipe.images.fit == "crop" else "crop"
         yield Tier(kind="fit", fit=other, gain="a point where what matters is cut off", seconds=frozen)
-
-
-def _other_features(recipe: Recipe, images: int, costs: Costs | None) -> Iterator[Tier]:
-    """The features of other stages, and of mirror images where views would be mirrored."""
-    once, gain = passing(images, costs), "little on photographs, much on what is far from them"
-    yield Tier(kind="stages", gain=gain, seconds=_heads(images, once, heads=SETS_OF_STAGES))
-    augment = recipe.images.augment
-    if augment.flip and augment.kind != "none":
-        yield Tier(kind="flip", gain="whether left and right matter", seconds=once)
+        if recipe.images.augment.flip and recipe.images.augment.kind != "none":
+            yield Tier(kind="flip", gain="whether left and right matter", seconds=passing(images, costs))
 
 
 def _finish(facts: Facts, costs: Costs | None) -> float:
@@ -139,10 +151,9 @@ def _heads(rows: int, features: float | None, *, heads: int = 1) -> float | None
     return None if features is None else features + heads * fitting(rows)
 
 
-def _tuned(kind: TierKind, gain: str, images: int, costs: Costs | None, *, views: int) -> Tier:
+def _tuned(tuning: Tuning, images: int, costs: Costs | None, *, views: int, folds: int) -> Tier:
     """Every fold that is tried is trained on the images of the others, then once on all of them."""
-    tuning, last = TUNING[kind], kind == "last_stage"
-    folds = 1 if images >= FEW else MOST_FOLDS if last else LEAST_FOLDS
+    last = tuning.kind == "last_stage"
     seconds = None
     if costs is not None:
         below, above = shares(LAST_STAGE)
@@ -150,8 +161,8 @@ def _tuned(kind: TierKind, gain: str, images: int, costs: Costs | None, *, views
         step = above * costs.step if last else costs.decode + costs.step
         seconds = filling + (folds * (1 - 1 / MOST_FOLDS) + 1) * tuning.epochs * images * step
     return Tier(
-        kind=kind,
-        gain=gain,
+        kind=tuning.kind,
+        gain=tuning.gain,
         views=views if last else 1,
         folds=folds,
         epochs=tuning.epochs,

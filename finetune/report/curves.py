@@ -85,21 +85,23 @@ def growth(curve: Curve) -> Growth | None:
         return None
     first, last = points[0].images, points[-1].images
     marks = ticks(_inside(min(p.low for p in points)), _inside(max(p.high for p in points)))
-    numbers = ticks(0.0, last)
+    edge = 1.03 * last  # the last point is not cut off
 
     def left(images: float) -> float:
-        return 100 * images / numbers[-1]
+        return 100 * images / edge
 
     def top(share: float) -> float:
         return min(100.0, max(0.0, 100 * (marks[-1] - _inside(share)) / (marks[-1] - marks[0])))
 
     steps = [first + (last - first) * step / _STEPS for step in range(_STEPS + 1)]
-    ends = " and ".join(f"{number(p.accuracy)} with {p.images:,} images" for p in dict.fromkeys((points[0], points[-1])))
+    ends = " and ".join(
+        f"{number(p.accuracy)} with {p.images:,} images" for p in dict.fromkeys((points[0], points[-1]))
+    )
     return Growth(
         points=tuple((left(p.images), top(p.accuracy), top(p.high), top(p.low)) for p in points),
         fitted=tuple((left(n), top(_expected(curve.law, n))) for n in steps) if curve.law and first < last else (),
         up=tuple((top(mark), f"{mark:g}") for mark in marks),
-        along=tuple((left(count), f"{count:,.10g}") for count in numbers),
+        along=tuple((left(count), f"{count:,.10g}") for count in ticks(0.0, last) if count <= edge),
         said=f"accuracy {ends}",
     )
 

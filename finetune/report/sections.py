@@ -62,7 +62,7 @@ def headline(evidence: Evidence) -> Section:
         "epochs": len(evidence.epochs),
         "trains": bool(evidence.plan and evidence.plan.phases),
         "compared": max(len(evidence.heads), len(evidence.ways)),
-        "untrained": _of_the_head_alone(evidence),
+        "other": _answered_by(evidence),
     }
     return Section("headline", "Result", values)
 
@@ -79,7 +79,7 @@ def scores(evidence: Evidence) -> Section | None:
         "beside": "" if beside is None else "validation" if evidence.validation else "out_of_fold",
         "images": _images(beside, 0),
         "epochs": len(evidence.epochs),
-        "untrained": _of_the_head_alone(evidence),
+        "other": _answered_by(evidence),
     }
     return Section("scores", "Scores", values)
 
@@ -279,9 +279,13 @@ def _images(scores: Scores | None, otherwise: int) -> int:
     return sum(map(sum, scores.confusion)) if scores and scores.confusion is not None else otherwise
 
 
-def _of_the_head_alone(evidence: Evidence) -> bool:
-    """Whether the out-of-fold scores are those of a head from which training then began."""
-    return bool(evidence.plan and evidence.plan.phases and not evidence.ways)
+def _answered_by(evidence: Evidence) -> str:
+    """Whose out-of-fold answers were kept, where they are not those of what ships."""
+    if not (evidence.plan and evidence.plan.phases):
+        return ""
+    if not evidence.ways:
+        return "the head that training began from"
+    return "the trained weights" if trials.shipped(evidence) is None else ""
 
 
 def _commonest(scores: Scores) -> tuple[str, float] | None:

@@ -1,6 +1,7 @@
 """What was tried before something shipped, and what came of it: ways to learn, and heads, as rows and in words."""
 
 import math
+import re
 from collections.abc import Iterable
 
 from finetune.report.evidence import Evidence, Head, Trial, Way
@@ -23,6 +24,7 @@ SCALINGS = {
 TAKEN = "taken"  # the verdict on a way that became the best so far
 LEADERS = 8
 
+_PART_OF_THE_WAY = re.compile(", [0-9.]+ of the way$")
 _NOT_TRIED = " is not tried: "
 _GAVE_UP = "; the probe itself ships"
 
@@ -37,7 +39,8 @@ def guard(evidence: Evidence) -> str:
     if shipped(evidence) is None:
         return f"{_capital(name)} did best on images held out, but it does not ship.{settled}"
     if place:
-        return f"What ships is what last beat all before it on images held out: {name}.{settled}"
+        way = _PART_OF_THE_WAY.sub("", name) if settled else name
+        return f"What ships did better on images held out than what was best before it: {way}.{settled}"
     others = "nothing that was tried beat it on images held out" if evidence.ways[1:] else "nothing else was tried"
     return f"What ships is the frozen baseline, {name}: {others}."
 

@@ -31,10 +31,10 @@ def signed(value: float, places: int = 3) -> str:
 
 
 def gained(points: float, low: float, high: float) -> str:
-    """'+2 points [0, +4]' of shares 0..1, in hundredths; with a decimal where the interval is narrow."""
+    """'+2 points [0, 4]' of shares 0..1, in hundredths; with a decimal where the interval is narrow."""
     places = 0 if high - low >= 0.02 else 1
     shown, least, most = (signed(100 * share, places) for share in (points, low, high))
-    return f"{shown} {'point' if shown.lstrip('+−') == '1' else 'points'} [{least}, {most}]"
+    return f"{shown} {'point' if shown.lstrip('+−') == '1' else 'points'} [{least.lstrip('+')}, {most.lstrip('+')}]"
 
 
 def interval(score: Score, places: int = 3, between: str = " to ") -> str:

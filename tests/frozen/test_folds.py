@@ -76,6 +76,14 @@ def test_large_groups_do_not_unbalance_the_folds():
     assert Counter(found.tolist()) == dict.fromkeys(range(5), 24)
 
 
+def test_groups_of_several_classes_that_would_leave_one_untrained_are_trained_on():
+    groups = {"g1": {0: 1, 1: 9}, "g2": {0: 2, 2: 5}, "g3": {2: 8}, "g4": {1: 3}}
+    pairs = [(label, name) for name, counts in groups.items() for label, n in counts.items() for _ in range(n)]
+    labels, names = np.array([label for label, _ in pairs]), [name for _, name in pairs]
+    found = folds(labels, names, seed=0)  # g1 and g2, all of class 0, would have been one fold
+    assert {name: int(fold) for name, fold in zip(names, found, strict=True)} == {"g1": -1, "g2": -1, "g3": 0, "g4": 0}
+
+
 def test_group_names_that_are_not_text_of_any_encoding_are_taken():
     assert folds(classes_of(2, 2), ["\udcff", "\udcfe", "a", "שלום"], seed=0).tolist().count(0) == 2
 

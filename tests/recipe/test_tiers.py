@@ -1,0 +1,220 @@
+"""Which ways to learn `auto` tries: a pure rule from facts, costs and a budget."""
+
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from finetune.recipe.cost import Costs, fitting, passing, shares
+from finetune.recipe.facts import Facts
+from finetune.recipe.plan import Tier
+from finetune.recipe.schema import Recipe
+from finetune.recipe.tiers import ALL, ALL_GENTLY, FINISH_SECONDS, GENTLY, LAST_STAGE, named, tiers
+from tests.recipe.toys import COSTS, facts, recipe
+
+PROFILE = settings(max_examples=200, derandomize=True, deadline=None, database=None)
+PROBES = ["frozen", "backbone", "fit", "stages", "flip", "views"]
+EVERY = [*PROBES, *(tuning.kind for tuning in (GENTLY, ALL_GENTLY, ALL))]
+CANDIDATES = [{"name": "resnet18"}, {"name": "resnet101"}]
+
+
+def auto(budget: str = "48h", candidates: Any = (), **keys: Any) -> Recipe:
+    return recipe(schedule={"kind": "auto", "budget": budget, "candidates": list(candidates)}, **keys)
+
+
+def small(**keys: Any) -> Facts:
+    return facts(**{"train": 200, "validation": 0, "test": 100, "smallest_class": 40, **keys})
+
+
+def tried(asked: Recipe, known: Facts | None = None, costs: Costs | None = COSTS, views: int = 8) -> list[Tier]:
+    return list(tiers(asked, known or small(), costs, views=views)[0])
+
+
+def why_not(asked: Recipe, known: Facts | None = None, costs: Costs | None = COSTS, views: int = 8) -> str:
+    return "\n".join(tiers(asked, known or small(), costs, views=views)[1][1:])
+
+
+def kinds(found: list[Tier]) -> list[str]:
+    return [tier.kind for tier in found]
+
+
+def test_with_time_for_everything_all_is_tried_from_cheap_to_costly() -> None:
+    asked = auto(candidates=CANDIDATES[:1])
+    assert kinds(tried(asked)) == EVERY
+    assert why_not(asked) == ""
+
+
+def test_every_candidate_is_tried_at_its_own_cost() -> None:
+    found = tried(auto(candidates=CANDIDATES))
+    own, cheap, costly = found[:3]
+    assert [tier.candidate for tier in found[:4]] == [0, 1, 2, 0]
+    assert cheap.seconds < own.seconds < costly.seconds  # type: ignore[operator]
+    assert own.seconds == pytest.approx(passing(200, COSTS) + fitting(200))  # type: ignore[operator]
+
+
+def test_what_the_budget_does_not_hold_is_left_out_with_a_reason() -> None:
+    asked = auto("2m")
+    assert kinds(tried(asked)) == ["frozen", "fit", "stages", "flip"]
+    for named_so in ("a head on 8 views of each image", "training the last stage", "training all stages"):
+        assert f"{named_so}" in why_not(asked)
+    assert "a head on 8 views of each image is not tried: it takes about 60 s, and 57 s are left\n" in why_not(asked)
+
+
+def test_training_is_tried_in_fewer_folds_where_that_fits() -> None:
+    probes = sum(tier.seconds or 0.0 for tier in tried(auto(), small(smallest_class=1, test=0)))
+    last = [tier for tier in tried(auto(), small(test=0)) if tier.kind == "last_stage"][0]
+    assert last.folds == 5
+    budget = probes + (last.seconds or 0.0) + FINISH_SECONDS
+    (fewer,) = (t for t in tried(auto(f"{budget - 1:.3f}s"), small(test=0)) if t.kind == "last_stage")
+    assert fewer.folds == 4
+    assert (fewer.seconds or 0.0) < (last.seconds or 0.0)
+
+
+def test_something_cheap_is_tried_after_something_costly_that_did_not_fit() -> None:
+    asked = auto("30s", candidates=[{"name": "resnet152"}])
+    assert kinds(tried(asked)) == ["frozen", "flip"]
+    assert "backbone resnet152 is not tried: it takes about" in why_not(asked)
+
+
+def test_small_images_train_all_stages_at_a_high_rate_before_anything_gentle() -> None:
+    assert [tier.lr for tier in tried(auto()) if tier.epochs] == [1e-4, 1e-4, 1e-3]
+    assert [tier.lr for tier in tried(auto(images={"size": 112})) if tier.epochs] == [1e-4, 1e-4, 1e-3]
+    small_ones = [tier for tier in tried(auto(images={"size": 111})) if tier.epochs]
+    assert [(tier.kind, tier.lr) for tier in small_ones] == [
+        ("all_stages", 1e-3),
+        ("last_stage", 1e-4),
+        ("all_stages", 1e-4),
+    ]
+
+
+def test_the_frozen_head_is_tried_even_where_it_takes_longer_than_the_budget() -> None:
+    asked = auto("10s")
+    assert kinds(tried(asked, small(train=1000))) == ["frozen"]
+    assert why_not(asked, small(train=1000)).splitlines()[:2] == [
+        "a head on the frozen features takes about 49 s, which is more than the budget leaves",
+        "a head on the features of several stages is not tried: it takes about 54 s, and no time is left",
+    ]
+
+
+def test_the_end_of_the_run_is_kept_back() -> None:
+    frozen = tried(auto(), small(test=0))[0].seconds or 0.0
+    stages = next(tier.seconds for tier in tried(auto(), small(test=0)) if tier.kind == "stages") or 0.0
+    budget = f"{frozen + stages + FINISH_SECONDS + 0.5:.3f}s"
+    assert "stages" in kinds(tried(auto(budget), small(test=0)))
+    assert "stages" not in kinds(tried(auto(budget), small(test=20)))
+
+
+def test_the_evidence_is_all_images_below_two_thousand_and_a_fifth_above() -> None:
+    _, (first, *_) = tiers(auto("1h"), small(train=1999), COSTS, views=8)
+    assert first == (
+        "within 1h, what does best on out-of-fold predictions of all 1999 images that are not for testing ships"
+    )
+    _, (first, *_) = tiers(auto("1h"), small(train=1900, validation=100), COSTS, views=8)
+    assert first == "within 1h, what does best on a held-out fifth of the 2000 images that are not for testing ships"
+    few, many = tried(auto(), small(train=1999)), tried(auto(), small(train=2000))
+    assert [tier.folds for tier in few if tier.epochs] == [5, 2, 2]
+    assert [tier.folds for tier in many if tier.epochs] == [1, 1, 1]
+
+
+def test_training_is_not_tried_with_a_handful_of_images_of_a_class() -> None:
+    assert kinds(tried(auto(), small(smallest_class=5)))[-1] == "all_stages"
+    for count, said in ((4, "4 images"), (1, "1 image")):
+        known = small(smallest_class=count)
+        assert kinds(tried(auto(), known))[-1] == "views"
+        reasons = why_not(auto(), known).splitlines()
+        assert reasons[0] == f"training the last stage is not tried: the smallest class has {said}"
+        assert [reason.endswith(f"is not tried: the smallest class has {said}") for reason in reasons] == [True] * 3
+
+
+@pytest.mark.parametrize(("fit", "other"), [("crop", "squash"), ("squash", "crop"), ("pad", "crop")])
+def test_the_other_way_to_make_a_square_is_asked_only_where_there_is_room(fit: str, other: str) -> None:
+    images = {"fit": fit}
+    (asked,) = (tier for tier in tried(auto(images=images)) if tier.kind == "fit")
+    assert asked.fit == other
+    frozen = tried(auto())[0].seconds or 0.0
+    assert "fit" in kinds(tried(auto(f"{10 * frozen + 0.1:.3f}s", images=images)))
+    tight = auto(f"{10 * frozen - 0.1:.3f}s", images=images)
+    assert "fit" not in kinds(tried(tight))
+    assert "fitted" not in why_not(tight)
+
+
+def test_mirror_images_are_looked_at_only_where_views_would_be_mirrored() -> None:
+    assert "flip" in kinds(tried(auto()))
+    assert "flip" not in kinds(tried(auto(images={"augment": {"flip": False}})))
+
+
+def test_one_view_is_the_plain_one_and_nothing_new() -> None:
+    assert "views" not in kinds(tried(auto(), views=1))
+    assert "a head on several views of each image is not tried: there is one view of each" in why_not(auto(), views=1)
+
+
+def test_without_costs_everything_is_listed_and_the_clock_decides() -> None:
+    for known in (small(), small(train=1_000_000)):
+        found = tried(auto("10s", candidates=CANDIDATES[:1]), known, None)
+        assert kinds(found) == EVERY
+        assert {tier.seconds for tier in found} == {None}
+
+
+def test_views_are_kept_below_the_last_stage_and_made_anew_below_all() -> None:
+    last, *others = (tier for tier in tried(auto()) if tier.epochs)
+    assert (last.views, last.epochs, last.lr, last.gain) == (8, GENTLY.epochs, GENTLY.lr, GENTLY.gain)
+    assert {tier.views for tier in others} == {1}
+
+
+def test_training_costs_its_folds_and_once_more_all_images() -> None:
+    last, every = (tier for tier in tried(auto()) if tier.epochs and tier.gain != ALL.gain)
+    below, above = shares(LAST_STAGE)
+    filling = 200 * (COSTS.decode + 8 * below * COSTS.forward)
+    assert last.seconds == pytest.approx(filling + (5 * 0.8 + 1) * GENTLY.epochs * 200 * above * COSTS.step)
+    once = ALL_GENTLY.epochs * 200 * (COSTS.decode + COSTS.step)
+    assert every.seconds == pytest.approx((2 * 0.8 + 1) * once)
+
+
+def test_every_tier_has_words() -> None:
+    words = {kind: named(Tier(kind=kind, gain="", candidate=1, fit="pad", views=4)) for kind in EVERY}  # type: ignore[arg-type]
+    assert len(set(words.values())) == len(set(EVERY))
+    assert words["all_stages"] == "training all stages, rate 0"
+    assert words["fit"] == "images fitted by pad"
+    assert words["views"] == "a head on 4 views of each image"
+    assert words["backbone"] == "backbone 1"
+    assert named(Tier(kind="backbone", candidate=2, gain=""), auto(candidates=CANDIDATES)) == "backbone resnet101"
+
+
+SECONDS = st.floats(1e-5, 10)
+
+
+@PROFILE
+@given(
+    budget=st.integers(10, 48 * 3600),
+    costs=st.builds(Costs, SECONDS, SECONDS, SECONDS),
+    train=st.integers(1, 20_000),
+    test=st.integers(0, 5000),
+    smallest=st.integers(1, 100),
+    views=st.integers(1, 64),
+    candidates=st.integers(0, 2),
+    flip=st.booleans(),
+)
+def test_what_is_tried_beyond_the_frozen_head_never_passes_the_budget(
+    budget: int, costs: Costs, train: int, test: int, smallest: int, views: int, candidates: int, flip: bool
+) -> None:
+    asked = auto(f"{budget}s", CANDIDATES[:candidates], images={"augment": {"flip": flip}})
+    known = small(train=train, test=test, smallest_class=smallest)
+    found, reasons = tiers(asked, known, costs, views=views)
+    frozen, *others = found
+    assert (frozen.kind, frozen.candidate) == ("frozen", 0)
+    finish = FINISH_SECONDS + (passing(test, costs) or 0.0)
+    known_seconds = [tier.seconds for tier in found if tier.seconds is not None]
+    assert len(known_seconds) == len(found)
+    assert not others or finish + sum(known_seconds) <= budget * (1 + 1e-9)
+    order = [EVERY.index(tier.kind) for tier in found]
+    assert order == sorted(order)
+    assert {tier.folds for tier in found if tier.epochs} <= {1, 2, 3, 4, 5}
+    assert tiers(asked, known, costs, views=views) == (found, reasons)
+
+
+@PROFILE
+@given(budget=st.integers(10, 3600), more=st.integers(0, 3600), train=st.integers(5, 3000))
+def test_a_larger_budget_leaves_out_no_more_ways_for_lack_of_time(budget: int, more: int, train: int) -> None:
+    less, larger = (tiers(auto(f"{b}s"), small(train=train), COSTS, views=8)[0] for b in (budget, budget + more))
+    assert sum(tier.seconds or 0 for tier in less) <= sum(tier.seconds or 0 for tier in larger) + 1e-9
