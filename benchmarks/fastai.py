@@ -40,6 +40,7 @@ SMOKE = {"hymenoptera": (64, 16)}  # fastai drops a batch of less than 64
 SETTINGS = ("probe", "fine_tune(4)", "auto 1m", "fine_tune(8)")
 FINE_TUNE = re.compile(r"fine_tune\((?P<epochs>\d+)\)(?P<held>, held out)?(?P<augment>, aug_transforms)?")
 SCHEDULES = {"probe": "{kind: probe}", "auto 1m": "{kind: auto, budget: 1m}"}
+# as `finetune init` writes it, but for the schedule
 RECIPE = """\
 name: comparison
 seed: {seed}
@@ -47,6 +48,7 @@ data: {{kind: folder, root: {root}}}
 split: {{kind: given, test: test}}
 backbone: {{name: {network}, weights: {{kind: package, name: {package}}}}}
 schedule: {schedule}
+images: {{fit: crop, augment: {{kind: standard, flip: true}}}}
 """
 
 

@@ -21,9 +21,9 @@ from finetune.choose import heads as probes
 from finetune.choose.search import Found, Surroundings, search
 from finetune.data.catalog import Catalog
 from finetune.data.survey import Survey, find, survey
-from finetune.diagnose import mistakes, reference
+from finetune.diagnose import growth, mistakes, reference
 from finetune.errors import BundleError, OutputTaken, Stopped, UsageError, printable
-from finetune.frozen.probe import Probe
+from finetune.frozen.probe import Probe, Trial
 from finetune.frozen.store import Store
 from finetune.model import backbone, heads, speed, weights
 from finetune.model.backbone import Backbone
@@ -48,6 +48,7 @@ from finetune.views import TrainingViews
 
 __all__ = ["Show", "Silent", "resume", "run"]
 
+_CURVE_SECONDS = 15.0  # that have to be left of a budget for a learning curve
 _SCORING = 1.3  # times the measured cost of test images that is kept back for them
 
 
@@ -213,6 +214,7 @@ def _choose(job: _Job, plan: Plan) -> Plan:
     reasons = (*plan.reasons, *found.reasons, *decided.reasons)
     decided = replace(decided, reasons=reasons, tiers=plan.tiers, chosen=found.chosen)
     job.bundle.write_json("evidence/choice.json", [asdict(outcome) for outcome in found.outcomes])
+    job.bundle.write_json("evidence/probe.json", [asdict(row) for row in found.probe.table])
     _write_held_out(job, found)
     job.bundle.write("plan.json", planfile.to_json(decided).encode())
     return decided
@@ -290,13 +292,21 @@ def _probe(job: _Job, recipe: Recipe, setting: Setting, network: Backbone) -> Pr
         seed=recipe.seed,
         check=job.check("features"),
     )
-    probe = probes.fit(given, head=recipe.head, threads=setting.runtime.threads, check=job.check("heads"))
-    job.bundle.write_json("evidence/probe.json", [asdict(row) for row in probe.table])
+    chosen = setting.plan.chosen
+    trials = [Trial(**chosen.trial.model_dump())] if chosen else None
+    threads = setting.runtime.threads
+    probe = probes.fit(given, head=recipe.head, threads=threads, trials=trials, check=job.check("heads"))
+    if not job.bundle.has("evidence/probe.json"):
+        job.bundle.write_json("evidence/probe.json", [asdict(row) for row in probe.table])
     if not job.bundle.has("predictions/out_of_fold.npz"):
         places = np.flatnonzero(np.isfinite(probe.logits).all(axis=1))
         asked = given.catalog.select(places)
         predictions = Predictions(asked.keys, probe.logits[places], asked.classes, asked.labels)
         job.bundle.write("predictions/out_of_fold.npz", predictions.to_bytes())
+    if job.ends - time.monotonic() < _CURVE_SECONDS:
+        return probe
+    with job.timings.part("learning curve"):
+        growth.write(job.bundle, given, probe, seed=recipe.seed, check=job.check("learning curve"))
     return probe
 
 

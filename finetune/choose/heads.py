@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from torch import nn
 
-from finetune.data.catalog import Catalog
+from finetune.data.catalog import Catalog, Sample
 from finetune.errors import UsageError
 from finetune.frozen import probe as probing
 from finetune.frozen.extract import Extractor
@@ -70,23 +70,50 @@ def material(
         raise UsageError(
             "a probe needs images of one class each; for several use schedule head, full, gradual or stages"
         )
-    groups = tuple(sample.group or sample.sha256 or sample.key for sample in catalog.samples)
-    labels = catalog.labels
+    groups, labels = together(catalog.samples), catalog.labels
     features = extractor.pooled(catalog.samples, stages=stages, views=views, check=check)
     return Material(catalog, features, labels, groups, folds(labels, groups, seed=seed))
 
 
+def together(samples: Sequence[Sample]) -> tuple[str, ...]:
+    """The name of what each sample belongs to: copies are together, and groups, and groups that share a copy."""
+    home: dict[str, str] = {}
+
+    def first(name: str) -> str:
+        while (other := home.setdefault(name, name)) != name:
+            name = other
+        return name
+
+    names = [(f"content {one.sha256 or one.key}", f"group {one.group}" if one.group else None) for one in samples]
+    for content, group in names:
+        if group:
+            home[first(content)] = first(group)
+    return tuple(first(content) for content, _ in names)
+
+
 def fit(
-    given: Material, *, head: HeadChoice | None, threads: int, like: Probe | None = None, check: Check | None = None
+    given: Material,
+    *,
+    head: HeadChoice | None,
+    threads: int,
+    trials: Sequence[Trial] | None = None,
+    check: Check | None = None,
 ) -> Probe:
-    """The probe that cross-validation finds, of a shape that `head` allows; with `like` only near its strength."""
+    """The probe that cross-validation finds among `trials`, by default all, of a shape that `head` allows.
+
+    Of several views it is one near that of the plain ones, which is found first: to try everything on all views takes
+    many times as long, and what suits the plain ones suits them all.
+    """
+    if trials is None and len(given.features) > 1:
+        plain = replace(given, features=given.features[:1])
+        trials = near(fit(plain, head=head, threads=threads, check=check).trial)
     return probing.probe(
         given.features,
         given.labels,
         classes=given.classes,
         folds=given.folds,
         groups=given.groups,
-        trials=_near(like.trial) if like else None,
+        trials=trials,
         scalings=_scalings(head),
         threads=threads,
         check=check,
@@ -113,7 +140,7 @@ def _scalings(head: HeadChoice | None) -> tuple[Scaling, ...]:
     return DIRECTIONS if isinstance(head, Cosine) else tuple(one for one in SCALINGS if one not in DIRECTIONS)
 
 
-def _near(trial: Trial) -> tuple[Trial, ...]:
+def near(trial: Trial) -> tuple[Trial, ...]:
     """Trials of the same family and scaling, around the same strength."""
     if trial.strength is None or trial.family != "logistic":
         return (trial,)

@@ -4,7 +4,7 @@ It knows nothing of bundles and of test images.
 """
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
 from typing import assert_never
 
 import numpy as np
@@ -14,13 +14,13 @@ from finetune.choose.evidence import Held, Judge, Outcome
 from finetune.choose.heads import Material, material
 from finetune.choose.tuning import SHARES, Tuned, Watch, tuned
 from finetune.data.catalog import Catalog
-from finetune.frozen.probe import Probe
+from finetune.frozen.probe import Probe, Trial
 from finetune.model.backbone import Backbone
 from finetune.predict import Check
 from finetune.recipe import backbones, planning
 from finetune.recipe.facts import Facts
 from finetune.recipe.network import BackboneChoice, HeadChoice, Multilayer
-from finetune.recipe.plan import Chosen, Tier
+from finetune.recipe.plan import Chosen, ChosenTrial, Tier
 from finetune.recipe.schedule import Auto, LpFt
 from finetune.recipe.schedule import Probe as ProbeSchedule
 from finetune.recipe.schema import Recipe
@@ -40,6 +40,7 @@ class Found:
     held: Held
     outcomes: tuple[Outcome, ...]
     reasons: tuple[str, ...]
+    probe: Probe
 
 
 @dataclass(frozen=True)
@@ -100,7 +101,7 @@ class _Search:
                 continue
             self._try(tier)
         best = self.best
-        return Found(self._chosen(), best.held, tuple(best.outcomes), tuple(best.reasons))
+        return Found(self._chosen(), best.held, tuple(best.outcomes), tuple(best.reasons), best.probe)
 
     def _baseline(self) -> _State:
         recipe = _as_probe(self.asked)
@@ -202,7 +203,7 @@ class _Search:
     def _views(self, tier: Tier) -> None:
         best = self.best
         recipe = best.recipe.model_copy(update={"train": best.recipe.train.model_copy(update={"views": tier.views})})
-        given, probe = self._probe(recipe, best.network, views=tier.views, like=best.probe)
+        given, probe = self._probe(recipe, best.network, views=tier.views, trials=heads.near(best.probe.trial))
         if recipe.stages == ("stage4",):
             best.viewed = given, probe
         if self._beats(tier, named(tier), Held(probe.logits)):
@@ -267,7 +268,7 @@ class _Search:
         return held[share], share
 
     def _probe(
-        self, recipe: Recipe, network: Backbone, *, views: int, like: Probe | None = None
+        self, recipe: Recipe, network: Backbone, *, views: int, trials: Sequence[Trial] | None = None
     ) -> tuple[Material, Probe]:
         setting = self.around.setting(recipe, network)
         given = material(
@@ -279,7 +280,8 @@ class _Search:
             check=self.around.check("features"),
         )
         threads = setting.runtime.threads
-        return given, heads.fit(given, head=recipe.head, threads=threads, like=like, check=self.around.check("heads"))
+        check = self.around.check("heads")
+        return given, heads.fit(given, head=recipe.head, threads=threads, trials=trials, check=check)
 
     def _beats(self, tier: Tier, name: str, held: Held, *, by: float = 0.0) -> bool:
         """Whether it gains more than `by` standard errors, and loses no accuracy, against the best so far."""
@@ -323,6 +325,7 @@ class _Search:
             head=recipe.head,
             schedule=recipe.schedule,
             views=recipe.train.views,
+            trial=ChosenTrial.model_validate(asdict(self.best.probe.trial)),
             temperature=self.best.held.temperature,
         )
 

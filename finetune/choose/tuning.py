@@ -13,11 +13,10 @@ from finetune.choose.heads import Material
 from finetune.frozen.probe import Probe
 from finetune.model.backbone import Backbone
 from finetune.model.classifier import Classifier
-from finetune.predict import Check, evaluate
+from finetune.predict import Check
 from finetune.recipe.plan import Phase, Plan
-from finetune.train.boundary import boundary
 from finetune.train.loop import Epoch, Setting, Step, Training, fit
-from finetune.train.settle import between
+from finetune.train.settle import asking, between
 
 SHARES = (0.25, 0.5, 0.75, 1.0)  # of the way from the probe to the tuned weights, that are asked about
 Watch = Callable[[Step | Epoch], None]
@@ -50,7 +49,8 @@ def tuned(
     """Trains `phase` from the probe's head without one fold after the other and asks about the images of that fold.
 
     The head is fitted again without them each time, and the network is as it was afterwards. After every fold `enough`
-    says whether to stop there. setting: of the whole run; its split and plan are replaced.
+    says whether to stop there. setting: of the whole run; its split and plan are replaced. Raises Diverged, and
+    UsageError where what it says in the end is not finite.
     """
     shape = (len(given.labels), given.classes)
     found = {share: np.full(shape, np.nan, dtype=np.float32) for share in SHARES}
@@ -87,34 +87,10 @@ def _of_fold(
     for event in fit(training, check=check):
         watch(event)
     end = training.trained
-    ask = _asking(training, phase, np.flatnonzero(given.folds == fold), given)
+    ask = asking(training, catalog.select(np.flatnonzero(given.folds == fold)), check=check)
     for share in SHARES:
         classifier.load_state_dict({**classifier.state_dict(), **between(start, end, share)})
-        yield share, ask()
-
-
-def _asking(training: Training, phase: Phase, places: np.ndarray, given: Material) -> Callable[[], np.ndarray]:
-    """How to get the logits of the plain views of these images: onward from the boundary where there is one."""
-    catalog, setting, classifier = given.catalog.select(places), training.setting, training.classifier
-    if phase.views is None:
-        return lambda: (
-            evaluate(classifier, catalog, preprocessing=setting.preprocessing, runtime=setting.runtime).logits
-        )
-    kept = boundary(
-        classifier,
-        phase,
-        catalog,
-        extractor=setting.extractor(classifier.cut),
-        runtime=setting.runtime,
-        stored_as=setting.train.activations,
-        views=1,
-    )
-
-    def ask() -> np.ndarray:
-        classifier.eval()
-        return kept.logits(len(catalog))
-
-    return ask
+        yield share, ask().logits
 
 
 @contextlib.contextmanager

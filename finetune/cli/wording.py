@@ -19,7 +19,9 @@ def headline(metrics: Mapping[str, Any]) -> str:
 
 
 def _accuracy(scores: Mapping[str, Any]) -> str:
-    return f"accuracy {interval(scores['accuracy'] if 'accuracy' in scores else scores['subset_accuracy'])}"
+    """Of several labels the share of images with all of them right."""
+    name = "accuracy" if "accuracy" in scores else "subset_accuracy"
+    return f"{name.replace('_', ' ')} {interval(scores[name])}"
 
 
 def scores_table(scores: Mapping[str, Any], *, images: int) -> str:

@@ -165,16 +165,16 @@ def features(
     are kept there. check(done, total) may raise to stop. Memory does not grow with the number of images: above 16 MB
     the values are a memory-mapped file. Raises UsageError, DataError, WeightsError, BundleError or Offline.
     """
-    sources, catalog = _sources(images)
-    network, preprocessing = _network(backbone, weights, size=size, fit=fit)
+    given, catalog = _given(images)
+    built, preprocessing = network(backbone, weights, size=size, fit=fit)
     stages = (stage,) if isinstance(stage, str) else tuple(stage)
     store: AbstractContextManager[Store | None] = Store.open() if cache else nullcontext()
     with store as kept:
-        extractor = Extractor(network, looks=Looks(preprocessing), runtime=start(), store=kept, precision=precision)
-        values = extractor.pooled(sources, stages=stages, pool=pool, mirrored=mirrored, check=check)[0]
+        extractor = Extractor(built, looks=Looks(preprocessing), runtime=start(), store=kept, precision=precision)
+        values = extractor.pooled(given, stages=stages, pool=pool, mirrored=mirrored, check=check)[0]
     return Features(
         values=values,
-        keys=tuple(source.key for source in sources),
+        keys=tuple(source.key for source in given),
         labels=tuple("|".join(sample.labels) for sample in catalog.samples) if catalog else None,
         classes=catalog.classes if catalog else None,
         left_out=catalog.left_out if catalog else (),
@@ -182,38 +182,24 @@ def features(
     )
 
 
-def _sources(images: Catalog | Picture | Sequence[Picture]) -> tuple[Sequence[Source], Catalog | None]:
-    """The sources that are meant, and the catalog where there are classes."""
-    if isinstance(images, str | Path) and Path(images).is_dir():
-        root = Path(images)
-        paths = folder.images_below(root)
-        if all(path.parent == root for path in paths):  # a folder without folders has no classes
-            return [_sample(path, path.name) for path in paths], None
-        images = folder.read(folder_data(root))
-    if isinstance(images, Catalog):
-        return images.samples, images
+def sources(pictures: Sequence[Picture]) -> list[Source]:
+    """The pictures as sources of features, in order, each with a key that can be printed; files are not opened."""
     return [
         InMemory(f"image {place}", picture)
         if isinstance(picture, Image.Image | np.ndarray)
         else _sample(Path(picture), str(picture))
-        for place, picture in enumerate(gather(images))
-    ], None
+        for place, picture in enumerate(pictures)
+    ]
 
 
-def _sample(path: Path, name: str) -> Sample:
-    return Sample(printable(name, limit=4096), path, "")
-
-
-class _Asked(Section):
-    """What is asked of the network, judged as in a recipe."""
-
-    backbone: BackboneChoice
-    images: Images
-
-
-def _network(
-    backbone: str | Path | Backbone, weights: Weights | Mapping[str, Any] | None, *, size: int | None, fit: Fit | None
+def network(
+    backbone: str | Path | Backbone,
+    weights: Weights | Mapping[str, Any] | None = None,
+    *,
+    size: int | None = None,
+    fit: Fit | None = None,
 ) -> tuple[Backbone, Preprocessing]:
+    """The network that `features` means by these arguments, with its weights, and what images become for it."""
     if isinstance(backbone, str) and (backbone in backbones.names() or not Path(backbone).is_dir()):
         return _named(backbone, weights, size=size, fit=fit)
     idle = {"weights": weights, "size": size, **({} if isinstance(backbone, Backbone) else {"fit": fit})}
@@ -226,6 +212,30 @@ def _network(
         shown = printable(str(backbone))
         raise BundleError(f"{shown}: this run is not complete; `finetune resume {shown}` finishes it")
     return from_bundle(bundle).cut, Preprocessing.from_dict(bundle.facts["preprocessing"])
+
+
+def _given(images: Catalog | Picture | Sequence[Picture]) -> tuple[Sequence[Source], Catalog | None]:
+    """The sources that are meant, and the catalog where there are classes."""
+    if isinstance(images, str | Path) and Path(images).is_dir():
+        root = Path(images)
+        paths = folder.images_below(root)
+        if all(path.parent == root for path in paths):  # a folder without folders has no classes
+            return [_sample(path, path.name) for path in paths], None
+        images = folder.read(folder_data(root))
+    if isinstance(images, Catalog):
+        return images.samples, images
+    return sources(gather(images)), None
+
+
+def _sample(path: Path, name: str) -> Sample:
+    return Sample(printable(name, limit=4096), path, "")
+
+
+class _Asked(Section):
+    """What is asked of the network, judged as in a recipe."""
+
+    backbone: BackboneChoice
+    images: Images
 
 
 def _named(

@@ -80,8 +80,19 @@ class Tier(Section):
     seconds: Annotated[float, Field(ge=0)] | None = None
 
 
+class ChosenTrial(Section):
+    """What the head was fitted with; see `finetune.frozen.families.Trial`."""
+
+    family: Literal["ncm", "cosine", "lda", "logistic"]
+    scaling: Literal["raw", "standardised", "l2", "centred l2"]
+    strength: float | None = None
+
+
 class Chosen(Section):
-    """What `auto` found best, in the words of a recipe; `temperature` is what tuned logits are divided by."""
+    """What `auto` found best, in the words of a recipe, and the trial that its head is fitted with.
+
+    `temperature` is what the logits are divided by after training from that head.
+    """
 
     backbone: BackboneChoice
     fit: Fit
@@ -89,6 +100,7 @@ class Chosen(Section):
     head: HeadChoice | None = Field(None, discriminator="kind")
     schedule: Probe | LpFt = Field(discriminator="kind")
     views: Views | None
+    trial: ChosenTrial
     temperature: Annotated[float, Field(gt=0)] = 1.0
 
     def applied(self, recipe: Recipe) -> Recipe:

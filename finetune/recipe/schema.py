@@ -232,10 +232,10 @@ class Recipe(Section):
         elif starts_from_probe(self.schedule) and isinstance(self.head, Mlp):
             yield (
                 ("head",),
-                f"schedule {kind!r} fits linear and cosine heads only; choose one of them, or leave head out",
+                f"schedule {kind!r} cannot fit an mlp; choose linear, cosine or multilayer, or leave head out",
             )
         elif starts_from_probe(self.schedule) and dropout:
-            yield ("head", "dropout"), f"dropout has no effect: the head of schedule {kind!r} is a probe's, without any"
+            yield ("head", "dropout"), f"dropout has no effect: the head of schedule {kind!r} is fitted, and has none"
         trained = {stage for phase in self.phases for stage in phase.train}
         highest = max(STAGES.index(stage) for stage in self.stages)
         unseen = [stage for stage in STAGES[highest + 1 : -1] if stage in trained]
@@ -264,7 +264,7 @@ class Recipe(Section):
             return
         where, start = ("train", "activations"), "activations has no effect"
         if not any(self.keeps(phase) and trains_backbone(phase) for phase in self.phases):
-            yield where, f"{start}: no phase trains upper stages above frozen ones whose maps could be kept"
+            yield where, f"{start}: maps are kept where a phase trains the upper stages only, and none does"
         elif not views and not isinstance(self.schedule, LpFt):
             yield where, f"{start}: nothing is kept unless train.views says how many views"
 

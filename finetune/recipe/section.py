@@ -135,7 +135,7 @@ def folder_or_share(value: object) -> object:
 
 def _duration(value: object) -> object:
     if not isinstance(value, str) or not _DURATION.fullmatch(value):
-        raise ValueError("a time is a number and s, m or h without a space between, such as 90s, 15m or 1.5h")
+        raise ValueError("a time is one number and then s, m or h, such as 90s, 15m or 1.5h")
     if not SHORTEST <= seconds_of(value) <= LONGEST:
         raise ValueError(f"a time is at least {SHORTEST}s and at most {LONGEST // 3600}h, not {value}")
     return value

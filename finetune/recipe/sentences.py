@@ -8,7 +8,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from finetune.errors import printable, suggestion
-from finetune.recipe.section import Conflict, KeyPath, Section, kind_of, sections_in
+from finetune.recipe.section import STAGES, Conflict, KeyPath, Section, kind_of, sections_in
 
 _WANTED = {
     "int_type": "a whole number",
@@ -24,6 +24,7 @@ _BOUNDS = {
     "less_than": ("lt", "below"),
     "less_than_equal": ("le", "at most"),
 }
+_WORD = re.compile(r"[A-Za-z][\w.]{0,59}", re.ASCII)
 _NUMBER = re.compile(r"[-+]?(\d+(\.\d*)?|\.\d+)([eE][-+]?\d+)?")
 
 
@@ -103,7 +104,8 @@ def _must(kind: str, context: Mapping[str, Any], given: Any) -> str:
         return f"takes {'exactly' if most == 3 else 'at most'} {most} items, not {len(given)}"
     if kind == "literal_error":
         choices = re.findall(r"'([^']*)'", context["expected"])
-        wanted, near = _either(choices), suggestion(given, choices) if isinstance(given, str) else ""
+        meant_so = not isinstance(given, str) or given in STAGES  # a stage is no other one misspelt
+        wanted, near = _either(choices), "" if meant_so else suggestion(given, choices)
     else:
         wanted, near = _WANTED[kind], _rewritten(kind, given)
     return f"is empty; it must be {wanted}" if given is None else f"must be {wanted}, not {shown(given)}{near}"
@@ -150,7 +152,8 @@ def _not_a_section(spot: _Spot, given: object) -> str:
         kind = given if isinstance(given, str) and given in kinds else kinds[0]
         example = f"{{kind: {kind}}}"
     else:
-        example = spot.inside[0].example
+        named = isinstance(given, str) and _WORD.fullmatch(given) and "name" in spot.inside[0].model_fields
+        example = f"{{name: {given}}}" if named else spot.inside[0].example
     problem = "is empty" if given is None else f"must be a mapping, not {shown(given)}"
     field = spot.holder.model_fields.get(str(spot.path[-1]))
     out = "" if field is None or field.is_required() else ", or leave it out"

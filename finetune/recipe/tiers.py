@@ -16,7 +16,7 @@ FEWEST = 5  # images of the smallest class, below which training in folds says n
 MOST_FOLDS = 5
 LEAST_FOLDS = 2
 SETS_OF_STAGES = 3
-ROOMY = 10  # times the cost of the frozen head, above which small questions are asked too
+ROOMY = 30  # times the cost of the frozen head, above which small questions are asked too
 FINISH_SECONDS = 3.0  # to write, to score and to draw
 SMALL = 112  # pixels; images below are far from what weights have seen, and all stages have more to learn
 

@@ -137,7 +137,7 @@ class Law(_Record):
 
 
 class Gain(_Record):
-    """What so many more images of a class may bring, as a share of answers, and its 95 % interval."""
+    """What so many more images of a class may bring to its recall, and the 95 % interval; shares."""
 
     name: str = Field(alias="class")
     more: int = Field(ge=1)

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from finetune.data.catalog import Catalog
+from finetune.errors import UsageError
 from finetune.frozen.activations import StoredAs
 from finetune.frozen.extract import Extractor
 from finetune.model.classifier import Classifier
@@ -53,15 +54,17 @@ class Boundary:
     runtime: Runtime
 
     def logits(self, images: int, *, check: Check | None = None) -> np.ndarray:
-        """Of the plain view of each image, float32 (n, classes), in evaluation mode."""
+        """Of the plain view of each image, float32 (n, classes), in evaluation mode and batches of one size: kept in
+        float32, what is below the boundary gives the same bits as `predict.evaluate`.
+        """
         self.network.eval()
         found = []
         step = self.runtime.evaluation_batch
         with torch.inference_mode():
             for start in range(0, images, step):
                 places = np.arange(start, min(start + step, images))
-                given = self._on_device(self.rows(places, np.zeros_like(places)))
-                found.append(self.network(given).float().cpu().numpy())
+                given = self._on_device(_padded(self.rows(places, np.zeros_like(places)), step))
+                found.append(self.network(given).float().cpu().numpy()[: len(places)])
                 if check:
                     check(int(places[-1]) + 1, images)
         return np.concatenate(found)
@@ -100,7 +103,8 @@ def boundary(
 ) -> Boundary:
     """The boundary of a phase that keeps views of the images of `catalog`, filled.
 
-    What the store lacks is computed now. Raises as `Extractor.activations` does.
+    What the store lacks is computed now. Raises as `Extractor.activations` does, and UsageError where the head sees
+    more than what follows from the boundary.
     """
     stage, views = phase.boundary, views or phase.views
     assert stage is not None, "a phase that trains the stem keeps nothing"
@@ -108,5 +112,14 @@ def boundary(
     if stage == "stage4":
         features = extractor.pooled(catalog.samples, stages=classifier.seen, views=views, check=check)
         return Boundary(Onward(classifier, stage), lambda places, view: features[view, places], views, runtime)
+    if classifier.seen != ("stage4",):
+        raise UsageError(
+            f"views cannot be kept where {', '.join(phase.train)} train: the head sees {' and '.join(classifier.seen)}, "
+            f"and only stage4 follows from what leaves {stage}; leave views out of the plan"
+        )
     kept = extractor.activations(catalog.samples, stage=stage, views=views, stored_as=stored_as, check=check)
     return Boundary(Onward(classifier, stage), kept.batch, views, runtime)
+
+
+def _padded(rows: np.ndarray, size: int) -> np.ndarray:
+    return np.concatenate([rows, np.zeros((size - len(rows), *rows.shape[1:]), rows.dtype)])

@@ -4,12 +4,16 @@ Weights between a start and what was tuned from it are often better than either 
 fine-tuning of zero-shot models, section 3), and the start itself is what no training may end below.
 """
 
+import math
 from collections.abc import Callable, Mapping
 
+import torch
 from torch import Tensor
 
 from finetune.data.catalog import Catalog
+from finetune.errors import UsageError
 from finetune.predict import Check, evaluate
+from finetune.recipe.section import STAGES
 from finetune.scores.metrics import log_loss
 from finetune.scores.predictions import Predictions
 from finetune.train.boundary import boundary
@@ -34,7 +38,7 @@ def settle(
     for halvings in range(_STEPS_BACK):
         went = share / 2**halvings
         _put(training, between(start, end, went))
-        worse = [part for part, loss in losses.items() if loss() > before[part]]
+        worse = [part for part, loss in losses.items() if not loss() <= before[part]]
         if not worse:
             return went, _said(went, share)
     _put(training, start)
@@ -44,15 +48,14 @@ def settle(
 
 
 def between(start: Mapping[str, Tensor], end: Mapping[str, Tensor], share: float) -> dict[str, Tensor]:
-    """The tensors `share` of the way from `start` to `end`; counters are those of the nearer one."""
-    return {
-        name: (
-            tensor + share * (end[name] - tensor)
-            if tensor.is_floating_point()
-            else (end[name] if share > 0.5 else tensor)
-        )
-        for name, tensor in start.items()
-    }
+    """The tensors `share` of the way from `start` to `end`, exactly `end` at 1; counters are those of the nearer one."""
+    return {name: _between(tensor, end[name], share) for name, tensor in start.items()}
+
+
+def _between(start: Tensor, end: Tensor, share: float) -> Tensor:
+    if not start.is_floating_point():
+        return end if share > 0.5 else start
+    return torch.lerp(start, end, share)
 
 
 def _said(went: float, share: float) -> tuple[str, ...]:
@@ -70,34 +73,40 @@ def _losses(training: Training, check: Check | None) -> dict[str, Callable[[], f
     """How to find the log-loss on the images of each part, by their plain view."""
     setting = training.setting
     parts = {"training": setting.split.train, "validation": setting.split.validation}
-    return {name: _loss(training, catalog, check) for name, catalog in parts.items() if len(catalog)}
+    return {name: _loss(asking(training, part, check=check)) for name, part in parts.items() if len(part)}
 
 
-def _loss(training: Training, catalog: Catalog, check: Check | None) -> Callable[[], float]:
-    setting, phase = training.setting, training.setting.plan.phases[-1]
-    if phase.views is None:
-        return lambda: log_loss(
-            evaluate(
-                training.classifier,
-                catalog,
-                preprocessing=setting.preprocessing,
-                runtime=setting.runtime,
-                check=check,
-            )
+def _loss(ask: Callable[[], Predictions]) -> Callable[[], float]:
+    def loss() -> float:
+        try:
+            return log_loss(ask())
+        except UsageError:  # weights were driven so far that their logits are not finite
+            return math.inf
+
+    return loss
+
+
+def asking(training: Training, catalog: Catalog, *, check: Check | None = None) -> Callable[[], Predictions]:
+    """How to get what the classifier says, as it then is, of the plain views of a catalog.
+
+    Where every phase keeps views, it goes onward from below all that they train, which is filled now.
+    """
+    setting, classifier = training.setting, training.classifier
+    phases = setting.plan.phases
+    if any(phase.views is None for phase in phases):
+        return lambda: evaluate(
+            classifier, catalog, preprocessing=setting.preprocessing, runtime=setting.runtime, check=check
         )
     kept = boundary(
-        training.classifier,
-        phase,
+        classifier,
+        min(phases, key=lambda phase: STAGES.index(phase.boundary or "stem")),
         catalog,
-        extractor=setting.extractor(training.classifier.cut),
+        extractor=setting.extractor(classifier.cut),
         runtime=setting.runtime,
         stored_as=setting.train.activations,
         views=1,
         check=check,
     )
-
-    def loss() -> float:
-        training.classifier.eval()
-        return log_loss(Predictions(catalog.keys, kept.logits(len(catalog)), catalog.classes, catalog.labels))
-
-    return loss
+    return lambda: Predictions(
+        catalog.keys, kept.logits(len(catalog), check=check), catalog.classes, catalog.labels
+    )

@@ -12,7 +12,19 @@ def test_the_headline_says_on_which_images() -> None:
     assert headline(both) == (
         "validation accuracy 0.943 [0.900, 0.970] on 36 images, which also chose the epoch: it is optimistic"
     )
+    held_out = {"accuracy": SCORE, "per_class": [{"support": 100}, {"support": 144}]}
+    assert headline({"out_of_fold": held_out, "images": images}) == (
+        "held-out accuracy 0.943 [0.900, 0.970] on 244 images, which also chose the head: it is slightly optimistic"
+    )
+    assert headline({"test": {"accuracy": SCORE}, "out_of_fold": held_out, "images": images}).startswith(
+        "test accuracy"
+    )
     assert headline({"images": images}) == "no test and no validation images: nothing was measured"
+
+
+def test_several_labels_have_a_headline_too() -> None:
+    metrics = {"test": {"subset_accuracy": SCORE}, "images": {"test": 40}}
+    assert headline(metrics) == "test subset accuracy 0.943 [0.900, 0.970] on 40 images"
 
 
 def test_a_score_without_a_value_is_a_dash() -> None:

@@ -47,6 +47,9 @@ def assigned(*assignments: str, text: str = TEXT) -> Document:
         ("schedule.phases.1.train.0=stem", ("schedule", "phases", 1, "train"), ["stem", "head"]),
         ("schedule.phases.1={lr: 3}", ("schedule", "phases", 1), {"lr": 3}),
         ("schedule.phases=[]", ("schedule", "phases"), []),
+        ("head.kind=cosine", ("head",), {"kind": "cosine"}),
+        ("schedule.kind=full", ("schedule",), {"kind": "full"}),
+        ("train.optimizer.kind=sgd", ("train",), {"batch_size": 32, "patience": 3, "optimizer": {"kind": "sgd"}}),
     ],
 )
 def test_a_value_lands_at_its_path(assignment: str, path: tuple[str | int, ...], value: object) -> None:
@@ -85,6 +88,58 @@ def test_what_cannot_be_assigned_is_said_and_changes_nothing(assignment: str, me
     assert [str(fault) for fault in base.faults] == [f"--set {assignment}: {message}"]
     if not message.endswith(("out", "only", "text")):
         assert base.data == document(TEXT, source(TEXT, "x.yaml")).data
+
+
+AUTO = """
+schedule: {kind: auto, candidates: [{name: resnet18}]}
+head:
+split: {kind: given, test: val, validation: 0.2}
+train: {optimizer: {kind: sgd, momentum: 0.5, weight_decay: 0.1}}
+"""
+
+
+def test_what_is_left_out_of_a_candidate_is_made_of_its_default_kind() -> None:
+    data: Any = assigned("schedule.candidates.0.weights.tag=tv_in1k", text=AUTO).data
+    assert data["schedule"]["candidates"] == [{"name": "resnet18", "weights": {"kind": "hub", "tag": "tv_in1k"}}]
+
+
+@pytest.mark.parametrize(
+    ("assignments", "section", "value"),
+    [
+        (["schedule.kind=probe"], "schedule", {"kind": "probe"}),
+        (["schedule.kind=auto"], "schedule", {"kind": "auto", "candidates": [{"name": "resnet18"}]}),
+        (["schedule.kind=full", "schedule.epochs=3"], "schedule", {"kind": "full", "epochs": 3}),
+        (["schedule.epochs=3", "schedule.kind=full"], "schedule", {"kind": "full", "epochs": 3}),
+        (["split.kind=stratified"], "split", {"kind": "stratified", "test": "val", "validation": 0.2}),
+        (["train.optimizer.kind=adamw"], "train", {"optimizer": {"kind": "adamw", "weight_decay": 0.1}}),
+    ],
+)
+def test_a_section_of_another_kind_leaves_behind_what_only_the_former_has(
+    assignments: list[str], section: str, value: object
+) -> None:
+    base: Any = assigned(*assignments, text=AUTO)
+    assert base.data[section] == value
+
+
+def test_nothing_is_remembered_of_what_was_left_behind() -> None:
+    assert any("candidates" in path for path in assigned("schedule.kind=auto", text=AUTO).places)
+    assert not any("candidates" in path for path in assigned("schedule.kind=probe", text=AUTO).places)
+
+
+def test_what_an_override_says_is_not_left_behind() -> None:
+    data: Any = assigned("schedule.epochs=3", "schedule.kind=auto", text=AUTO).data
+    assert data["schedule"] == {"kind": "auto", "candidates": [{"name": "resnet18"}], "epochs": 3}
+
+
+@pytest.mark.parametrize("kind", ["atuo", "[full]", "", "3"])
+def test_a_kind_that_is_none_leaves_everything_in_its_place(kind: str) -> None:
+    data: Any = assigned(f"schedule.kind={kind}", text=AUTO).data
+    assert data["schedule"]["candidates"] == [{"name": "resnet18"}]
+
+
+def test_misspelt_keys_are_kept_to_be_told_of() -> None:
+    base = assigned("schedule.kind=probe", "kind=3", "odd.kind=3", text="schedule: {kind: full, epohcs: 3, lr: 1}")
+    assert base.data == {"schedule": {"kind": "probe", "epohcs": 3}, "kind": 3, "odd": {"kind": 3}}
 
 
 def test_a_value_that_is_not_yaml_is_refused() -> None:

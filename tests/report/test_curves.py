@@ -1,7 +1,8 @@
 import pytest
 
-from finetune.report.curves import accuracy, bands, loss, ticks
-from finetune.report.evidence import Epoch
+from finetune.report.curves import accuracy, bands, growth, loss, ticks
+from finetune.report.evidence import Curve, Epoch
+from tests.report.tried import CURVE
 
 
 def epoch(number, phase=1, **changes):
@@ -67,3 +68,30 @@ def test_phases_are_bands_that_fill_the_chart():
     assert [(band.left, band.width, band.number) for band in found] == [(0, 50, 1), (50, 25, 2), (75, 25, 3)]
     assert found[1].train == ("stage4", "head")
     assert bands([]) == ()
+
+
+def test_accuracy_grows_to_the_right_with_its_intervals_and_the_law():
+    drawn = growth(Curve(**CURVE | {"points": CURVE["points"][::-1]}))
+    assert [x for x, *_ in drawn.points] == sorted(x for x, *_ in drawn.points)
+    assert all(0 <= top < y < bottom <= 100 for _, y, top, bottom in drawn.points)
+    assert drawn.fitted[0] == pytest.approx(drawn.points[0][:2])
+    assert drawn.fitted[-1] == pytest.approx(drawn.points[-1][:2])
+    heights = [y for _, y in drawn.fitted]
+    assert heights == sorted(heights, reverse=True)
+    assert [label for _, label in drawn.up] == ["1", "0.95", "0.9", "0.85", "0.8"][::-1]
+    assert [label for _, label in drawn.along] == ["0", "200", "400", "600"]
+    assert drawn.said == "accuracy 0.884 with 61 images and 0.941 with 612 images"
+
+
+def test_without_a_law_or_with_one_point_no_line_is_drawn():
+    assert growth(Curve(points=CURVE["points"])).fitted == ()
+    alone = growth(Curve(**CURVE | {"points": CURVE["points"][:1]}))
+    assert (len(alone.points), alone.fitted) == (1, ())
+    assert alone.said == "accuracy 0.884 with 61 images"
+    assert growth(Curve(law=CURVE["law"])) is None
+
+
+@pytest.mark.parametrize("law", [{"a": 0, "b": 1e300, "c": -1e300}, {"a": -1e300, "b": -1e300, "c": -9}])
+def test_no_law_leads_out_of_the_chart(law):
+    drawn = growth(Curve(**CURVE | {"law": law}))
+    assert all(0 <= y <= 100 for _, y in drawn.fitted)

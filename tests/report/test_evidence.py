@@ -7,6 +7,7 @@ from finetune.bundle import Bundle
 from finetune.errors import BundleError
 from finetune.report.evidence import gather
 from finetune.scores.predictions import Predictions
+from tests.report.tried import BASELINE, HEADS, TUNED
 
 
 def test_everything_that_a_run_left_is_there(make_bundle):
@@ -49,6 +50,23 @@ def test_mistakes_of_several_labels_name_them_all(make_bundle, several):
         assert mistake.probability > 0.5
 
 
+def test_without_either_the_images_held_out_speak(make_probed):
+    found = gather(make_probed(test=0))
+    assert (found.test, found.validation) == (None, None)
+    assert found.part == "out_of_fold"
+    assert found.scores is found.out_of_fold
+    assert gather(make_probed(folder="tested")).part == "test"
+
+
+def test_what_was_tried_is_there(make_chosen, make_bundle):
+    found = gather(make_chosen([BASELINE, TUNED], 0.5))
+    assert [head.trial.family for head in found.heads] == [row["trial"]["family"] for row in HEADS]
+    assert [way.name for way in found.ways] == [BASELINE["name"], TUNED["name"]]
+    assert [gain.name for gain in found.curve.gains] == ["daisy", "rose", "tulip"]
+    bare = gather(make_bundle(folder="bare"))
+    assert (bare.heads, bare.ways, bare.curve, bare.out_of_fold) == ((), (), None, None)
+
+
 @pytest.mark.parametrize(
     ("name", "value", "reason"),
     [
@@ -65,6 +83,17 @@ def test_mistakes_of_several_labels_name_them_all(make_bundle, several):
             {"part": 1, "seconds": 2},
             r"timings\.jsonl' is damaged: part: Input should be a valid string",
         ),
+        ("metrics.json", {"out_of_fold": {"confusion": [[1]]}}, r"damaged: confusion must be 0 rows of 0 numbers"),
+        ("evidence/probe.json", {}, r"probe\.json' is damaged: its value: Input should be a valid list"),
+        ("evidence/probe.json", [HEADS[0] | {"trial": 3}], r"probe\.json' is damaged: 0\.trial: Input should be"),
+        ("evidence/probe.json", [HEADS[0] | {"standard_error": -1}], r"damaged: 0\.standard_error: Input should be gr"),
+        ("evidence/choice.json", [BASELINE, BASELINE | {"kind": "odd"}], r"choice\.json' is damaged: 1\.kind: Input"),
+        ("evidence/choice.json", [BASELINE | {"accuracy": 90.0}], r"damaged: 0\.accuracy: Input should be less than"),
+        ("evidence/choice.json", [BASELINE | {"gain": "much"}], r"damaged: 0\.gain: Input should be a valid number"),
+        ("evidence/curve.json", [], r"curve\.json' is damaged: its value: Input should be"),
+        ("evidence/curve.json", {"points": [{"images": 0}]}, r"damaged: points\.0\.images: Input should be greater"),
+        ("evidence/curve.json", {"law": {"a": 0, "b": 1}}, r"curve\.json' is damaged: law\.c: Field required"),
+        ("evidence/curve.json", {"gains": [{"class": "rose"}]}, r"damaged: gains\.0\.more: Field required"),
         ("evidence/thumbnails.json", {}, r"thumbnails\.json' is damaged: its value: Input should be a valid list"),
         ("evidence/thumbnails.json", ["<odd>"], r"damaged: '<odd>' has no labelled test prediction"),
     ],
@@ -73,6 +102,14 @@ def test_what_a_stranger_wrote_is_refused_with_its_place(make_bundle, name, valu
     bundle = make_bundle(sealed=False)
     bundle.write(name, json.dumps(value).encode() + b"\n")
     with pytest.raises(BundleError, match=reason):
+        gather(bundle)
+
+
+@pytest.mark.parametrize("name", ["probe", "choice", "curve"])
+def test_evidence_that_is_no_json_is_refused(make_bundle, name):
+    bundle = make_bundle(sealed=False)
+    bundle.write(f"evidence/{name}.json", b"[{")
+    with pytest.raises(BundleError, match=rf"{name}\.json"):
         gather(bundle)
 
 

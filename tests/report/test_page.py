@@ -5,6 +5,7 @@ import shutil
 import subprocess
 import sys
 from collections import Counter
+from dataclasses import replace
 from html.parser import HTMLParser
 
 import pytest
@@ -12,7 +13,10 @@ import pytest
 from finetune import report
 from finetune.bundle import Bundle
 from finetune.errors import OutOfResources, printable
+from finetune.recipe.plan import Plan
 from finetune.scores.predictions import Predictions
+from tests.report.conftest import PLAN
+from tests.report.tried import BASELINE, CURVE, HEADS, REASONS, TIERS, TUNED, head, way
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 CSP = "default-src 'none'; img-src data:; style-src 'unsafe-inline'; base-uri 'none'; form-action 'none'"
@@ -81,6 +85,7 @@ def hostile(make_bundle, answers):
     given = answers(HOSTILE, 300)
     keys = tuple(f"{name}/{i}" for i, name in enumerate(HOSTILE * 15))[:300]
     predictions = Predictions(keys, given.logits, given.classes, given.labels)
+    decodable = [name for name in HOSTILE if name != HOSTILE[14]]
     attacked = dict.fromkeys(("name", "created_by", "commit"), HOSTILE[3]) | {
         "backbone": {"name": HOSTILE[0], "tag": HOSTILE[1]},
         "receipt": {"source": HOSTILE[0], "sha256": HOSTILE[1], "loaded": 1, "total": 2, "head": HOSTILE[3]}
@@ -96,6 +101,12 @@ def hostile(make_bundle, answers):
         notes=HOSTILE,
         recipe="name: x\n" + "".join(f"# {name}\n" for name in HOSTILE if name.isascii()),
         facts=attacked,
+        plan=replace(PLAN, reasons=(*decodable, *(f"{name} is not tried: {name}" for name in decodable))),
+        evidence={
+            "choice": [way("frozen", name, verdict=name) for name in HOSTILE],
+            "probe": [head(name, name, 1.0, 0.1) for name in HOSTILE],
+            "curve": {"gains": [CURVE["gains"][0] | {"class": name} for name in HOSTILE]},
+        },
     )
 
 
@@ -123,6 +134,67 @@ def test_without_test_images_the_page_says_that_the_score_is_optimistic(make_bun
     assert "it is optimistic" in words
 
 
+def test_without_either_the_page_says_that_the_choice_was_made_on_these_images(make_probed):
+    words = Parsed(report.render(make_probed(test=0))).words
+    assert "held-out images are answered right. With 612 images" in words
+    assert (
+        "There are no test images. Each of these images was answered by a classifier that had not learnt from" in words
+    )
+    assert "it, but what ships was chosen on them among several: the score is slightly optimistic." in words
+    alone = Parsed(report.render(make_probed(test=0, evidence={"probe": HEADS[:1]}, folder="alone"))).words
+    assert "had not learnt from it. Give the split a share of test images" in alone
+    assert "optimistic" not in alone
+
+
+def test_a_head_that_training_began_from_is_not_taken_for_what_ships(make_probed):
+    given = {"plan": PLAN, "history": None}
+    alone = Parsed(report.render(make_probed(test=0, **given))).words
+    assert "had not learnt from it: the head that training began from, which is not what ships." in alone
+    beside = Parsed(report.render(make_probed(folder="tested", **given))).words
+    assert "612 other images, each answered by a classifier that had not learnt from it. That was the head" in beside
+    assert "Training began from it." in beside
+
+
+def test_a_run_without_an_epoch_speaks_of_none(make_probed):
+    words = Parsed(report.render(make_probed(recipe="", facts={"notes": []}))).words
+    assert "epoch" not in words.lower()
+    assert "phase" not in words.lower()
+    assert "No stage is trained: a head is fitted to the frozen features of each image." in words
+    assert "validation" not in words.lower().replace("cross-validation", "")
+
+
+def test_the_page_says_how_the_head_was_chosen(make_probed):
+    words = Parsed(report.render(make_probed())).words
+    assert "Cross-validation compared 8 heads on frozen features." in words
+    assert "the simplest within a standard error of the best was taken: linear discriminants." in words
+    assert "linear discriminants chosen features of length 1, shrinkage 0.9 0.3050 +0.0050 ± 0.0025 0.895" in words
+    assert "nearest neighbours features of length 1, the nearest 5 · for comparison only" in words
+
+
+def test_the_page_says_what_was_tried_what_was_not_and_what_ships(make_chosen):
+    note = "what ships lies 0.5 of the way from the probe to the trained weights"
+    words = Parsed(report.render(make_chosen([BASELINE, TUNED], 0.5, notes=(note,)))).words
+    assert "than what was best before it: training the last stage. What ships lies 0.5 of the way" in words
+    assert "a head on the frozen features the baseline 0.900 612 images" in words
+    assert "0.5 of the way ships taken 0.912 612 images +1.2 +0.031 ± 0.011" in words
+    assert "Not tried training all stages · about 2692 s are needed and 118 s are left" in words
+    assert words.count("about 2692 s") == 1
+
+
+def test_the_page_says_what_would_help(make_chosen):
+    text = report.render(make_chosen([BASELINE]))
+    assert "50 more images of rose : about +2 points [0, 4]" in Parsed(text).words
+    assert text.count('class="whisker"') == len(CURVE["points"])
+    assert 'class="fitted"' in text
+    assert "the line is a power law" in Parsed(text).words
+
+
+def test_the_page_of_an_unfinished_choice_says_what_will_be_tried(make_bundle):
+    plan = Plan((), REASONS, tiers=TIERS)
+    words = Parsed(report.render(make_bundle(plan=plan, history=[], finished=False))).words
+    assert "To be tried in this order, as far as time allows: a head on the frozen features · the baseline" in words
+
+
 def test_without_any_images_apart_the_page_says_that_nothing_is_known(make_bundle):
     words = Parsed(report.render(make_bundle(test=0, validation=0))).words
     assert "No images were kept apart, so nothing is known of how good this classifier is." in words
@@ -131,8 +203,12 @@ def test_without_any_images_apart_the_page_says_that_nothing_is_known(make_bundl
 def test_an_unfinished_run_says_so(make_bundle, tmp_path):
     words = Parsed(report.render(make_bundle(finished=False))).words
     assert "This run has not finished, so there are no scores yet." in words
-    assert "12 complete epochs; finetune resume goes on with it" in words
-    assert "It has 0 complete epochs" in Parsed(report.render(Bundle.create(tmp_path / "bare"))).words
+    assert "It has 12 complete epochs; finetune resume goes on with it" in words
+    begun = Parsed(report.render(make_bundle(finished=False, history=[], folder="begun"))).words
+    assert "It has 0 complete epochs; finetune resume goes on with it" in begun
+    bare = Parsed(report.render(Bundle.create(tmp_path / "bare"))).words
+    assert "finetune resume goes on with it" in bare
+    assert "epoch" not in bare
 
 
 def test_a_perfect_score_has_nothing_to_show_of_mistakes(make_bundle, answers):
@@ -233,9 +309,11 @@ def test_chromium_makes_of_hostile_names_no_element(hostile, tmp_path):
 
 
 @needs_chromium
-def test_no_report_is_wider_than_a_phone(hostile, make_bundle, tmp_path):
+def test_no_report_is_wider_than_a_phone(hostile, make_bundle, make_chosen, tmp_path):
     hundred = make_bundle(tuple(f"{'long ' * 8}class {i}" for i in range(100)), test=400, folder="hundred")
-    pages = [report.render(bundle) for bundle in (hostile, hundred, make_bundle(folder="plain"))]
+    pages = [
+        report.render(bundle) for bundle in (hostile, hundred, make_chosen([BASELINE, TUNED], 0.5, folder="chosen"))
+    ]
     frames = "".join(
         f'<iframe srcdoc="{html.escape(page)}" style="width:{width}px;height:900px"></iframe>'
         for page in pages

@@ -2,9 +2,12 @@ import numpy as np
 import pytest
 
 from finetune.bundle import Bundle
+from finetune.recipe.plan import Plan
 from finetune.report import sections
 from finetune.report.evidence import gather
 from finetune.scores.predictions import Predictions
+from tests.report.conftest import PLAN
+from tests.report.tried import BASELINE, CURVE, HEADS, REASONS, TIERS, TUNED, way
 
 
 def named(bundle):
@@ -28,8 +31,19 @@ def test_stages_are_named_in_short(names, words):
     assert sections.stages(names) == words
 
 
-def test_a_finished_run_has_every_section(make_bundle):
-    assert list(named(make_bundle())) == [make.__name__ for make in sections.SECTIONS]
+def test_a_run_that_chose_and_trained_has_every_section(make_chosen):
+    assert list(named(make_chosen([BASELINE, TUNED], 0.5))) == [make.__name__ for make in sections.SECTIONS]
+
+
+def test_a_run_without_an_epoch_has_no_section_on_learning(make_probed):
+    found = named(make_probed())
+    assert "learning" not in found
+    assert found["plan"]["rows"] == []
+    assert found["plan"]["probe_views"] == 1
+
+
+def test_a_run_that_compared_nothing_has_no_section_on_choosing(make_bundle):
+    assert not {"choice", "more"} & named(make_bundle()).keys()
 
 
 def test_a_run_that_has_only_begun_has_the_sections_it_can(tmp_path):
@@ -109,3 +123,93 @@ def test_settings_are_read_as_words(make_bundle):
     settings = dict(named(make_bundle(facts={"decided": {"device": "cpu", "limit": None}}))["repeat"]["settings"])
     assert settings["limit"] == "not set"
     assert settings["mean"] == "0.5, 0.5, 0.5"
+
+
+def test_scores_out_of_fold_stand_beside_the_test_scores_where_there_is_no_validation(make_probed, answers):
+    bundle = make_probed()
+    values = named(bundle)["scores"]
+    assert (values["part"], values["beside"], values["images"]) == ("test", "out_of_fold", 612)
+    beside = {row.name: row.beside.value for row in values["rows"]}
+    assert beside["Accuracy"] == bundle.metrics["out_of_fold"]["accuracy"]["value"]
+    both = {name: answers(("p", "q"), 30, seed=i) for i, name in enumerate(("out_of_fold", "validation", "test"))}
+    assert named(make_probed(classes=("p", "q"), predictions=both, folder="both"))["scores"]["beside"] == "validation"
+
+
+@pytest.mark.parametrize(("part", "words"), [("validation", "validation"), ("out_of_fold", "held-out")])
+def test_without_test_images_the_next_best_speak_alone(make_probed, answers, part, words):
+    predictions = {part: answers(("p", "q"), 40)}
+    found = named(make_probed(classes=("p", "q"), predictions=predictions, test=0))
+    assert (found["headline"]["words"], found["headline"]["images"]) == (words, 40)
+    assert (found["scores"]["part"], found["scores"]["beside"]) == (words, "")
+    assert all(row.beside is None for row in found["scores"]["rows"])
+
+
+@pytest.mark.parametrize(
+    ("ways", "share", "notes", "whose"),
+    [
+        ([BASELINE], None, (), ""),
+        ([BASELINE, TUNED], 0.5, (), ""),
+        ([BASELINE, TUNED], 0.5, ("training made it worse; the probe itself ships",), "the trained weights"),
+    ],
+)
+def test_out_of_fold_answers_of_something_else_than_what_ships_are_told_apart(make_chosen, ways, share, notes, whose):
+    found = named(make_chosen(ways, share, notes=notes))
+    assert found["headline"]["other"] == found["scores"]["other"] == whose
+
+
+def test_where_training_began_from_a_head_its_answers_are_not_those_of_what_ships(make_probed):
+    found = named(make_probed(plan=PLAN, history=None))
+    assert found["scores"]["other"] == "the head that training began from"
+
+
+def test_ways_are_shown_in_the_order_they_were_tried_and_one_of_them_ships(make_chosen):
+    ways = [BASELINE, way("views", "a head on 8 views", 0.02, 0.01, "taken"), way("stages", "a head on stage3")]
+    values = named(make_chosen(ways))["choice"]
+    assert [(name, ships) for _, name, ships in values["ways"]] == [
+        (BASELINE["name"], False),
+        ("a head on 8 views", True),
+        ("a head on stage3", False),
+    ]
+    assert [name for name, _ in values["not_tried"]] == ["training all stages"]
+
+
+def test_of_the_heads_one_is_marked_as_taken(make_probed):
+    values = named(make_probed())["choice"]
+    assert [family for _, family, _, taken in values["heads"] if taken] == ["linear discriminants"]
+    assert values["count"] == len(HEADS) == len(values["heads"]) + 1  # a second strength of one scaling
+    assert (values["ways"], values["not_tried"], values["guard"]) == ([], [], "")
+
+
+def test_what_would_help_most_comes_first_and_not_all_of_it(make_chosen):
+    gains = [CURVE["gains"][0] | {"class": f"class {i}", "points": i / 100} for i in range(20)]
+    evidence = {"choice": [BASELINE], "curve": {"gains": gains}}
+    values = named(make_chosen([BASELINE], evidence=evidence, folder="many"))["more"]
+    assert [gain.name for gain, _ in values["gains"]] == [f"class {i}" for i in range(19, 7, -1)]
+    assert (values["left"], values["growth"]) == (8, None)
+    assert "more" not in named(make_chosen([BASELINE], evidence={"curve": {}}, folder="none"))
+
+
+def test_curves_without_validation_promise_none(make_chosen, make_bundle):
+    values = named(make_chosen([BASELINE, TUNED], 0.5))["learning"]
+    assert (values["validation"], values["best"]) == (False, None)
+    values = named(make_bundle(folder="validated"))["learning"]
+    assert (values["validation"], values["best"]) == (True, 10)
+
+
+def test_where_training_ended_is_said_among_the_choice_and_not_the_images(make_chosen):
+    note = "what ships lies 0.5 of the way from the probe to the trained weights"
+    found = named(make_chosen([BASELINE, TUNED], 0.5, notes=(note, "1 image: transparency laid on white")))
+    assert found["images"]["notes"] == ["1 image: transparency laid on white"]
+    assert "0.5 of the way from the probe" in found["choice"]["guard"]
+
+
+def test_a_part_without_images_is_not_counted(make_probed):
+    assert [name for name, _ in named(make_probed())["images"]["parts"]] == ["train", "test", "left out"]
+
+
+def test_what_is_yet_to_be_tried_stands_in_the_plan(make_bundle):
+    plan = Plan((), REASONS, tiers=TIERS)
+    found = named(make_bundle(plan=plan, history=[], finished=False))
+    assert [name for name, _ in found["plan"]["tiers"]] == ["a head on the frozen features", "training the last stage"]
+    assert any("not tried" in reason for reason in found["plan"]["reasons"])
+    assert not found["headline"]["trains"]

@@ -1,7 +1,7 @@
 import pytest
 
 from finetune.report.evidence import Score
-from finetune.report.words import counted, digits, duration, in_words, interval, number
+from finetune.report.words import counted, digits, duration, gained, in_words, interval, number, signed
 
 
 def score(value, low=None, high=None):
@@ -59,6 +59,30 @@ def test_numbers_are_not_rounded_into_certainty():
     assert number(1.0, 2) == "1.00"
     assert number(0.0, 2) == "0.00"
     assert number(None) == "–"
+
+
+def test_differences_have_a_sign_where_anything_is_left_of_them():
+    assert [signed(value) for value in (0.0123, -0.0123, 0.0002, -0.0002, 0.0)] == [
+        "+0.012",
+        "−0.012",
+        "0.000",
+        "0.000",
+        "0.000",
+    ]
+    assert signed(-1.26, 1) == "−1.3"
+
+
+@pytest.mark.parametrize(
+    ("given", "words"),
+    [
+        ((0.021, -0.001, 0.043), "+2 points [0, 4]"),
+        ((-0.009, -0.03, 0.012), "−1 point [−3, 1]"),
+        ((0.001, -0.02, 0.02), "0 points [−2, 2]"),
+        ((0.004, -0.001, 0.009), "+0.4 points [−0.1, 0.9]"),
+    ],
+)
+def test_what_is_gained_is_no_finer_than_its_interval(given, words):
+    assert gained(*given) == words
 
 
 def test_intervals_counts_and_durations_read_well():

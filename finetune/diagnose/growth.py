@@ -1,0 +1,65 @@
+"""What more images would bring: the learning curve of the probe, from features that are there already."""
+
+import numpy as np
+
+from finetune.bundle import Bundle
+from finetune.choose.heads import Material
+from finetune.frozen.curve import Curve, gain, learning_curve, power_law
+from finetune.frozen.probe import Probe
+from finetune.predict import Check
+
+NAME = "evidence/curve.json"
+MORE = 50
+CLASSES = 5  # the weakest, that are asked about one by one
+_LIGHT = 50_000_000  # products of one pass over the features, above which a curve would take minutes
+
+
+def write(bundle: Bundle, given: Material, probe: Probe, *, seed: int, check: Check | None = None) -> None:
+    """Writes the accuracy by the number of images, its law, and what 50 more images of the weakest classes would bring,
+    all of the plain view; nothing where that would take long.
+
+    Accuracies and gains are shares in 0…1; the law is error = a + b * images ** -c.
+    """
+    if given.features[0].size * given.classes > _LIGHT:
+        return
+    whole = _curve(given, probe, None, seed, check)
+    law = power_law(whole.points)
+    bundle.write_json(
+        NAME,
+        {
+            "points": [
+                {"images": round(p.images), "accuracy": p.accuracy, "low": p.low, "high": p.high} for p in whole.points
+            ],
+            "law": {"a": law.floor, "b": law.scale, "c": law.power},
+            "gains": [_gain(given, probe, label, seed, check) for label in _weakest(given, probe)],
+        },
+    )
+
+
+def _gain(given: Material, probe: Probe, label: int, seed: int, check: Check | None) -> dict[str, object]:
+    found = gain(_curve(given, probe, label, seed, check), more=MORE)
+    shares = {"points": found.points / 100, "low": found.low / 100, "high": found.high / 100}
+    return {"class": given.catalog.classes[label], "more": MORE, **shares}
+
+
+def _curve(given: Material, probe: Probe, of_class: int | None, seed: int, check: Check | None) -> Curve:
+    return learning_curve(
+        given.features[:1],
+        given.labels,
+        probe.trial,
+        classes=given.classes,
+        folds=given.folds,
+        groups=given.groups,
+        class_weights=given.class_weights if probe.balanced else None,
+        of_class=of_class,
+        seed=seed,
+        check=check,
+    )
+
+
+def _weakest(given: Material, probe: Probe) -> list[int]:
+    """The classes that are recognised least often, of those that were held out; the first of equals."""
+    asked = np.isfinite(probe.logits).all(axis=1)
+    right = probe.logits[asked].argmax(axis=1) == given.labels[asked]
+    recall = {int(label): right[given.labels[asked] == label].mean() for label in np.unique(given.labels[asked])}
+    return sorted(recall, key=lambda label: (recall[label], label))[:CLASSES]
