@@ -214,7 +214,7 @@ def _choose(job: _Job, plan: Plan) -> Plan:
     reasons = (*plan.reasons, *found.reasons, *decided.reasons)
     decided = replace(decided, reasons=reasons, tiers=plan.tiers, chosen=found.chosen)
     job.bundle.write_json("evidence/choice.json", [asdict(outcome) for outcome in found.outcomes])
-    job.bundle.write_json("evidence/probe.json", [asdict(row) for row in found.probe.table])
+    job.bundle.write_json("evidence/probe.json", _rows(found.probe))
     _write_held_out(job, found)
     job.bundle.write("plan.json", planfile.to_json(decided).encode())
     return decided
@@ -297,7 +297,7 @@ def _probe(job: _Job, recipe: Recipe, setting: Setting, network: Backbone) -> Pr
     threads = setting.runtime.threads
     probe = probes.fit(given, head=recipe.head, threads=threads, trials=trials, check=job.check("heads"))
     if not job.bundle.has("evidence/probe.json"):
-        job.bundle.write_json("evidence/probe.json", [asdict(row) for row in probe.table])
+        job.bundle.write_json("evidence/probe.json", _rows(probe))
     if not job.bundle.has("predictions/out_of_fold.npz"):
         places = np.flatnonzero(np.isfinite(probe.logits).all(axis=1))
         asked = given.catalog.select(places)
@@ -308,6 +308,10 @@ def _probe(job: _Job, recipe: Recipe, setting: Setting, network: Backbone) -> Pr
     with job.timings.part("learning curve"):
         growth.write(job.bundle, given, probe, seed=recipe.seed, check=job.check("learning curve"))
     return probe
+
+
+def _rows(probe: Probe) -> list[dict[str, object]]:
+    return [{**asdict(row), "chosen": row.trial == probe.trial} for row in probe.table]
 
 
 def _open(job: _Job, plan: Plan, command: Sequence[str]) -> None:

@@ -14,6 +14,7 @@ from finetune.choose.evidence import Held, Judge, Outcome
 from finetune.choose.heads import Material, material
 from finetune.choose.tuning import SHARES, Tuned, Watch, tuned
 from finetune.data.catalog import Catalog
+from finetune.errors import Diverged, OutOfResources, UsageError
 from finetune.frozen.probe import Probe, Trial
 from finetune.model.backbone import Backbone
 from finetune.predict import Check
@@ -99,7 +100,10 @@ class _Search:
                 left = max(0, self.around.left())
                 self._leave_out(tier, f"about {needed:.0f} s are needed and {left:.0f} s are left")
                 continue
-            self._try(tier)
+            try:
+                self._try(tier)
+            except (Diverged, OutOfResources, UsageError) as error:
+                self._leave_out(tier, f"it fails: {str(error).splitlines()[0]}")
         best = self.best
         return Found(self._chosen(), best.held, tuple(best.outcomes), tuple(best.reasons), best.probe)
 
@@ -213,10 +217,9 @@ class _Search:
         """Trains in folds, as many as there is time for, and stops early where it is clear that nothing comes of it."""
         best = self.best
         recipe = self._tuning(tier)
-        phase = planning.plan(recipe, self.facts).phases[0]
-        given, probe = best.viewed if phase.views and best.viewed else (best.given, best.probe)
-        if best.recipe.stages != ("stage4",):
-            given, probe = self._probe(recipe, best.network, views=1)
+        plan = planning.plan(recipe, self.facts)
+        phase, views = plan.phases[0], plan.probe_views or 1
+        given, probe = self._begun(views) or self._probe(recipe, best.network, views=views)
         folds = [int(fold) for fold in np.unique(given.folds[given.folds >= 0])]
         before = self.around.left()
 
@@ -242,7 +245,7 @@ class _Search:
         held, share = self._best_share(found)
         done = len(np.unique(given.folds[found.asked]))
         each = (before - self.around.left()) / done
-        name = f"{named(tier)}, {share:g} of the way"
+        name = named(tier) if share == 1 else f"{named(tier)}, {share:g} of the way"
         if self._whole(each, len(folds)) > self.around.left():
             outcome = self.judge.compare(tier.kind, name, held, best.held)
             self._record(outcome, "there is no time left to train on all images")
@@ -256,11 +259,19 @@ class _Search:
         return each * folds / max(1, folds - 1) if folds > 1 else each * 1.25
 
     def _tuning(self, tier: Tier) -> Recipe:
+        """The recipe that says what a tier does: the head it begins from is of the views that are written there."""
         best = self.best.recipe
         train = LAST_STAGE if tier.kind == "last_stage" else STAGES
         schedule = LpFt(train=train, epochs=tier.epochs, lr=tier.lr)
-        views = best.train.model_copy(update={"views": tier.views if tier.kind == "last_stage" else None})
-        return best.model_copy(update={"schedule": schedule, "head": None, "train": views})
+        views = tier.views if tier.kind == "last_stage" else len(self.best.given.features)
+        written = best.train.model_copy(update={"views": views})
+        return best.model_copy(update={"schedule": schedule, "head": None, "train": written})
+
+    def _begun(self, views: int) -> tuple[Material, Probe] | None:
+        """A probe of so many views with the head that every network has, if there is one."""
+        best = self.best
+        there = [best.viewed, (best.given, best.probe) if best.recipe.stages == ("stage4",) else None]
+        return next((one for one in there if one and len(one[0].features) == views), None)
 
     def _best_share(self, found: Tuned) -> tuple[Held, float]:
         held = {share: self.judge.tempered(found.logits[share]) for share in SHARES}

@@ -7,7 +7,7 @@ import pytest
 
 from finetune.bundle import CATALOG_COLUMNS, Bundle
 from finetune.errors import BundleError, OutOfResources, OutputTaken
-from finetune.recipe import plan as planning
+from finetune.recipe import planfile
 from finetune.recipe.plan import Phase, Plan
 from finetune.scores.predictions import Predictions
 
@@ -187,7 +187,7 @@ def test_texts_come_back(unfinished):
     unfinished.write_json("metrics.json", {"test": {"accuracy": {"value": 1.0}}})
     assert unfinished.metrics["test"]["accuracy"]["value"] == 1.0
     plan = Plan((Phase(("head",), 5, 0.01, 1.0, "pretrained"),), ("because",))
-    unfinished.write("plan.json", planning.to_json(plan).encode())
+    unfinished.write("plan.json", planfile.to_json(plan).encode())
     assert unfinished.plan == plan
     with pytest.raises(ValueError, match="Out of range"):
         unfinished.write_json("metrics.json", {"loss": float("nan")})
