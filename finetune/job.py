@@ -18,7 +18,7 @@ import finetune
 from finetune import report, starter
 from finetune.bundle import Bundle, Timings, sameness
 from finetune.choose import heads as probes
-from finetune.choose.search import Found, Surroundings, search
+from finetune.choose.search import Surroundings, search
 from finetune.data.catalog import Catalog
 from finetune.data.survey import Survey, find, survey
 from finetune.diagnose import growth, mistakes, reference
@@ -66,6 +66,7 @@ class _Job:
     timings: Timings
     ends: float = float("inf")
     networks: dict[str, tuple[Backbone, weights.Receipt]] = field(default_factory=dict)
+    heard: int = 0  # of the store's notes
 
     def check(self, what: str) -> Check:
         return checking(self.show, self.stop, what)
@@ -167,6 +168,7 @@ def resume(folder: str | Path, *, show: Show | None = None) -> Bundle:
 
 def _work(job: _Job, plan: Plan, kept: checkpoint.Checkpoint | None = None) -> None:
     """From the plan to the sealed bundle: choose, if that is asked for, fit the head, train, settle, finish."""
+    _say_of_cache(job)
     done = len(kept.state["history"]) if kept else 0
     try:
         if plan.tiers and plan.chosen is None:
@@ -211,11 +213,11 @@ def _choose(job: _Job, plan: Plan) -> Plan:
     with job.timings.part("choosing"):
         found = search(job.recipe, plan.tiers, job.surveyed.split.train, facts, around)
     decided = planning.plan(found.chosen.applied(job.recipe), facts)
-    reasons = (*plan.reasons, *found.reasons, *decided.reasons)
+    reasons = tuple(dict.fromkeys((*plan.reasons, *found.reasons, *decided.reasons)))
     decided = replace(decided, reasons=reasons, tiers=plan.tiers, chosen=found.chosen)
     job.bundle.write_json("evidence/choice.json", [asdict(outcome) for outcome in found.outcomes])
     job.bundle.write_json("evidence/probe.json", _rows(found.probe))
-    _write_held_out(job, found)
+    _write_held_out(job, found.held.logits)
     job.bundle.write("plan.json", planfile.to_json(decided).encode())
     return decided
 
@@ -224,14 +226,6 @@ def _watched(job: _Job, event: object, epochs: int) -> None:
     if isinstance(event, Epoch):
         job.show.progress("training in folds: epoch", event.epoch, epochs)
     job.stop.check()
-
-
-def _write_held_out(job: _Job, found: Found) -> None:
-    catalog = job.surveyed.split.train
-    places = np.flatnonzero(found.held.asked)
-    asked = catalog.select(places)
-    predictions = Predictions(asked.keys, found.held.logits[places], asked.classes, asked.labels)
-    job.bundle.write("predictions/out_of_fold.npz", predictions.to_bytes())
 
 
 def _network(recipe: Recipe, *, classes: int) -> tuple[Backbone, weights.Receipt]:
@@ -299,15 +293,23 @@ def _probe(job: _Job, recipe: Recipe, setting: Setting, network: Backbone) -> Pr
     if not job.bundle.has("evidence/probe.json"):
         job.bundle.write_json("evidence/probe.json", _rows(probe))
     if not job.bundle.has("predictions/out_of_fold.npz"):
-        places = np.flatnonzero(np.isfinite(probe.logits).all(axis=1))
-        asked = given.catalog.select(places)
-        predictions = Predictions(asked.keys, probe.logits[places], asked.classes, asked.labels)
-        job.bundle.write("predictions/out_of_fold.npz", predictions.to_bytes())
+        _write_held_out(job, probe.logits)
     if job.ends - time.monotonic() < _CURVE_SECONDS:
         return probe
     with job.timings.part("learning curve"):
         growth.write(job.bundle, given, probe, seed=recipe.seed, check=job.check("learning curve"))
     return probe
+
+
+def _write_held_out(job: _Job, logits: np.ndarray) -> None:
+    """What was said of each training image by a classifier that had not learnt from it; NaN: it was not asked."""
+    catalog = job.surveyed.split.train
+    places = np.flatnonzero(np.isfinite(logits).all(axis=1))
+    asked = catalog.select(places)
+    groups = tuple(sample.group or sample.key for sample in asked.samples)
+    grouped = any(sample.group for sample in asked.samples)
+    predictions = Predictions(asked.keys, logits[places], asked.classes, asked.labels, groups if grouped else None)
+    job.bundle.write("predictions/out_of_fold.npz", predictions.to_bytes())
 
 
 def _rows(probe: Probe) -> list[dict[str, object]]:
@@ -373,8 +375,7 @@ def _train(job: _Job, training: Training) -> None:
 
 def _settle(job: _Job, recipe: Recipe, training: Training, start: dict[str, Tensor], plan: Plan) -> None:
     """What ships lies between the probe and the tuned weights, and never below the probe on the training images."""
-    assert isinstance(recipe.schedule, LpFt)
-    share = recipe.schedule.interpolate
+    share = recipe.schedule.interpolate if isinstance(recipe.schedule, LpFt) else 1.0
     went, notes = settle(training, start, share=share, check=job.check("comparing with the probe"))
     if plan.chosen and went:
         heads.temper(training.classifier.head, plan.chosen.temperature)
@@ -386,6 +387,7 @@ def _settle(job: _Job, recipe: Recipe, training: Training, start: dict[str, Tens
 def _finish(job: _Job, training: Training) -> None:
     """Everything after training, from the weights that ship: test images are touched here, once."""
     bundle, split, timings = job.bundle, job.surveyed.split, job.timings
+    _say_of_cache(job)
     state = {name: tensor.detach().cpu().contiguous() for name, tensor in training.classifier.state_dict().items()}
     bundle.write("model.safetensors", safetensors.torch.save(state))
     with timings.part("evaluation"):
@@ -422,6 +424,12 @@ def _predict(job: _Job, training: Training, catalog: Catalog, name: str) -> Pred
 def _write_history(bundle: Bundle, training: Training) -> None:
     lines = [json.dumps(asdict(epoch), allow_nan=False) + "\n" for epoch in training.history]
     bundle.write("history.jsonl", "".join(lines).encode())
+
+
+def _say_of_cache(job: _Job) -> None:
+    for note in job.store.notes[job.heard :]:
+        job.show.say(note)
+    job.heard = len(job.store.notes)
 
 
 def _must_lie_outside(target: Path, images: Path) -> None:

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from finetune import job
+from finetune.choose import heads as probes
 from finetune.data.survey import find, survey
 from finetune.model import backbone, heads
 from finetune.model.classifier import Classifier
@@ -30,6 +31,15 @@ def training(recipe_file: Path, plan: Plan, *, precision: Any = "float32") -> Tr
     seed(recipe.seed, "head")
     head = heads.build(recipe.head or Linear(), features=network.width(recipe.stages), classes=len(surveyed.classes))
     return Training(Classifier(network, head, setting.preprocessing, recipe.stages), setting)
+
+
+def from_probe(recipe_file: Path, plan: Plan, *, views: int = 1) -> Training:
+    """A training that stands at its beginning, with an untrained network and the head of a probe."""
+    run = training(recipe_file, plan)
+    setting, network = run.setting, run.classifier.cut
+    given = probes.material(setting.extractor(network), setting.split.train, stages=("stage4",), views=views, seed=0)
+    head = probes.module(probes.fit(given, head=Linear(), threads=1))
+    return Training(Classifier(network, head, setting.preprocessing), setting)
 
 
 def tensors(run: Training) -> dict[str, Tensor]:
@@ -56,13 +66,15 @@ class CutAfter(job.Silent):
 
 
 class CutAfterSigns(job.Silent):
-    """Ends a run from within after so many signs of life of any kind."""
+    """Ends a run from within after so many signs of life of any kind, counted from when there is a bundle."""
 
     def __init__(self, signs: int) -> None:
         self.left = signs
+        self.begun = False
 
     def say(self, text: str) -> None:
         self._count()
+        self.begun |= text.startswith("bundle: ")
 
     def progress(self, what: str, done: int, total: int) -> None:
         self._count()
@@ -71,7 +83,7 @@ class CutAfterSigns(job.Silent):
         self._count()
 
     def _count(self) -> None:
-        self.left -= 1
+        self.left -= self.begun
         if self.left == 0:
             raise Crash
 
@@ -81,8 +93,8 @@ class Crash(BaseException):
 
 
 def contents(folder: Path) -> dict[str, Any]:
-    """Every file of a bundle by name: bytes, and of bundle.json what does not depend on when and how the run was
-    called.
+    """Every file of a bundle by name: bytes, and of bundle.json and plan.json what does not depend on when and how the
+    run was called: `auto` writes what it expects to take how long.
     """
     files: dict[str, Any] = {
         path.relative_to(folder).as_posix(): path.read_bytes()
@@ -91,6 +103,12 @@ def contents(folder: Path) -> dict[str, Any]:
     }
     facts = json.loads(files["bundle.json"])
     facts.pop("command")
+    plan = json.loads(files.get("plan.json", "null"))
+    if plan and plan["tiers"]:
+        facts["files"].pop("plan.json", None)
+        for tier in plan["tiers"]:
+            tier.pop("seconds")
+        files["plan.json"] = plan
     return {**files, "bundle.json": facts}
 
 

@@ -24,8 +24,7 @@ from finetune.cli import main
 from finetune.data.survey import find, survey
 from finetune.model.classifier import Classifier
 from finetune.predict import evaluate
-from finetune.recipe import file
-from finetune.recipe import planfile, planning
+from finetune.recipe import file, planfile, planning
 from finetune.recipe.facts import Facts
 from finetune.recipe.plan import Phase, Plan
 from tests.conftest import SCHEDULES, draw_classes

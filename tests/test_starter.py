@@ -6,8 +6,8 @@ import pytest
 from finetune import starter
 from finetune.errors import DataError, RecipeError, UsageError
 from finetune.recipe import file
-from finetune.recipe.schedule import Full, Head
 from finetune.recipe.network import Package
+from finetune.recipe.schedule import Full, Head
 from finetune.recipe.schema import Given, Stratified
 from tests.conftest import draw
 

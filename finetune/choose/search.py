@@ -19,6 +19,7 @@ from finetune.frozen.probe import Probe, Trial
 from finetune.model.backbone import Backbone
 from finetune.predict import Check
 from finetune.recipe import backbones, planning
+from finetune.recipe.cost import LAST_STAGE
 from finetune.recipe.facts import Facts
 from finetune.recipe.network import BackboneChoice, HeadChoice, Multilayer
 from finetune.recipe.plan import Chosen, ChosenTrial, Tier
@@ -26,7 +27,7 @@ from finetune.recipe.schedule import Auto, LpFt
 from finetune.recipe.schedule import Probe as ProbeSchedule
 from finetune.recipe.schema import Recipe
 from finetune.recipe.section import STAGES
-from finetune.recipe.tiers import LAST_STAGE, named
+from finetune.recipe.tiers import named
 from finetune.train.loop import Setting
 
 SEVERAL: tuple[tuple[str, ...], ...] = (("stage3", "stage4"), ("stage2", "stage3", "stage4"), ("stage3",))

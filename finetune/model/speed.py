@@ -4,15 +4,18 @@ import copy
 import io
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from datetime import date
 from pathlib import Path
 
 import numpy as np
 import torch
 from PIL import Image
+from torch import Tensor, nn
 
 from finetune.data import decode
 from finetune.data.decode import Preprocessing
+from finetune.errors import UsageError
 from finetune.model import backbone
 from finetune.model.backbone import Backbone
 from finetune.recipe import backbones
@@ -67,23 +70,33 @@ def costs(network: Backbone, pixels: Preprocessing, runtime: Runtime, files: Seq
             for data in in_order(decode.read, some, threads=runtime.threads, ahead=len(some))
         ]
     ) / (len(some) * runtime.threads)
-    module = copy.deepcopy(network.module).to(runtime.device).to(memory_format=torch.channels_last)
+    module = copy.deepcopy(network.module).to(runtime.device).to(memory_format=torch.channels_last).eval()
+    copied = replace(network, module=module)
     shape = (runtime.evaluation_batch, 3, pixels.size, pixels.size)
     images = torch.rand(shape, device=runtime.device).contiguous(memory_format=torch.channels_last)
 
     def forward() -> None:
         with torch.inference_mode():
-            module.eval()(images).sum().item()
+            module(images).sum().item()
 
-    def step() -> None:
-        with runtime.autocast():
-            loss = module.eval()(images).square().mean()
-        loss.backward()
+    def stepping(part: nn.Module, given: Tensor) -> float:
+        def step() -> None:
+            with runtime.autocast():
+                loss = part(given).float().square().mean()
+            loss.backward()
+
+        step()
+        return _seconds(step) / len(images)
 
     forward()
-    passed = _seconds(forward) / len(images)
-    step()
-    return Costs(decode=decoding, forward=passed, step=_seconds(step) / len(images))
+    passed, whole = _seconds(forward) / len(images), stepping(module, images)
+    try:
+        upper = copied.onward("stage3")
+    except UsageError:  # it cannot be run from there, and the last stage is then trained with all that lies below
+        return Costs(decoding, passed, whole, passed + whole)
+    with torch.no_grad():
+        entering = copied.upto("stage3")(images).contiguous(memory_format=torch.channels_last)
+    return Costs(decoding, passed, whole, stepping(upper, entering))
 
 
 def _seconds(work: Callable[[], object]) -> float:

@@ -1,6 +1,6 @@
 """About how long a run takes on this machine: multiply-adds of the network, and the rates that were measured here."""
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from finetune.recipe import backbones
 from finetune.recipe.facts import Facts
@@ -12,6 +12,7 @@ from finetune.recipe.section import STAGES, Stage
 
 # the share of a forward pass that each stage costs in ResNets of 18 to 152 layers, roughly
 SHARES: dict[Stage, float] = {"stem": 0.05, "stage1": 0.20, "stage2": 0.25, "stage3": 0.30, "stage4": 0.20, "head": 0.0}
+LAST_STAGE = STAGES[-2:]
 PROBE_SECONDS = 2.0  # the cross-validation of a head, and 1 s more for every so many rows of features
 PROBE_ROWS = 1500
 
@@ -19,12 +20,13 @@ PROBE_ROWS = 1500
 @dataclass(frozen=True)
 class Costs:
     """Seconds for one image: from its file to pixels, one forward pass, one training step of all stages (which is about
-    three passes).
+    three passes), one of the last stage alone from what enters it.
     """
 
     decode: float
     forward: float
     step: float
+    last: float
 
 
 def costs(recipe: Recipe, rates: Rates | None, *, backbone: BackboneChoice | None = None) -> Costs | None:
@@ -34,13 +36,14 @@ def costs(recipe: Recipe, rates: Rates | None, *, backbone: BackboneChoice | Non
     if rates is None:
         return None
     gmacs = _gmacs(recipe, backbone or recipe.backbone)
-    return Costs(1 / rates.decode_images, gmacs / rates.forward_gmacs, gmacs / rates.training_gmacs)
+    step = gmacs / rates.training_gmacs
+    return Costs(1 / rates.decode_images, gmacs / rates.forward_gmacs, step, shares(LAST_STAGE)[1] * step)
 
 
 def with_backbone(costs: Costs, recipe: Recipe, backbone: BackboneChoice) -> Costs:
     """What an image costs with another backbone, from what it costs with the recipe's: as their multiply-adds are."""
     ratio = _gmacs(recipe, backbone) / _gmacs(recipe, recipe.backbone)
-    return replace(costs, forward=costs.forward * ratio, step=costs.step * ratio)
+    return Costs(costs.decode, costs.forward * ratio, costs.step * ratio, costs.last * ratio)
 
 
 def passing(images: int, costs: Costs | None, *, views: int = 1) -> float | None:

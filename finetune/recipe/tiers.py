@@ -3,15 +3,13 @@
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from finetune.recipe.cost import Costs, duration, fitting, image_size, passing, shares, with_backbone
+from finetune.recipe.cost import LAST_STAGE, Costs, duration, fitting, image_size, passing, shares, with_backbone
 from finetune.recipe.facts import Facts
 from finetune.recipe.plan import Tier, TierKind
 from finetune.recipe.schedule import Auto
 from finetune.recipe.schema import Fit, Recipe
-from finetune.recipe.section import STAGES
 
 FEW = 2000  # images; below, every choice is made on out-of-fold predictions, above on one held-out part
-LAST_STAGE = STAGES[-2:]
 FEWEST = 5  # images of the smallest class, below which training in folds says nothing
 MOST_FOLDS = 5
 LEAST_FOLDS = 2
@@ -156,9 +154,9 @@ def _tuned(tuning: Tuning, images: int, costs: Costs | None, *, views: int, fold
     last = tuning.kind == "last_stage"
     seconds = None
     if costs is not None:
-        below, above = shares(LAST_STAGE)
+        below, _ = shares(LAST_STAGE)
         filling = images * (costs.decode + views * below * costs.forward) if last else 0.0
-        step = above * costs.step if last else costs.decode + costs.step
+        step = costs.last if last else costs.decode + costs.step
         seconds = filling + (folds * (1 - 1 / MOST_FOLDS) + 1) * tuning.epochs * images * step
     return Tier(
         kind=tuning.kind,

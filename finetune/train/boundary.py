@@ -114,8 +114,8 @@ def boundary(
         return Boundary(Onward(classifier, stage), lambda places, view: features[view, places], views, runtime)
     if classifier.seen != ("stage4",):
         raise UsageError(
-            f"views cannot be kept where {', '.join(phase.train)} train: the head sees {' and '.join(classifier.seen)}, "
-            f"and only stage4 follows from what leaves {stage}; leave views out of the plan"
+            f"views cannot be kept where {' and '.join(phase.train)} train, for the head sees "
+            f"{' and '.join(classifier.seen)}, and only stage4 follows from what leaves {stage}; leave views out"
         )
     kept = extractor.activations(catalog.samples, stage=stage, views=views, stored_as=stored_as, check=check)
     return Boundary(Onward(classifier, stage), kept.batch, views, runtime)

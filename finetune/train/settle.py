@@ -48,7 +48,7 @@ def settle(
 
 
 def between(start: Mapping[str, Tensor], end: Mapping[str, Tensor], share: float) -> dict[str, Tensor]:
-    """The tensors `share` of the way from `start` to `end`, exactly `end` at 1; counters are those of the nearer one."""
+    """The tensors `share` of the way from `start` to `end`, at 1 exactly `end`; counters are those of the nearer."""
     return {name: _between(tensor, end[name], share) for name, tensor in start.items()}
 
 
@@ -107,6 +107,4 @@ def asking(training: Training, catalog: Catalog, *, check: Check | None = None) 
         views=1,
         check=check,
     )
-    return lambda: Predictions(
-        catalog.keys, kept.logits(len(catalog), check=check), catalog.classes, catalog.labels
-    )
+    return lambda: Predictions(catalog.keys, kept.logits(len(catalog), check=check), catalog.classes, catalog.labels)

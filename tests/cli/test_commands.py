@@ -114,7 +114,7 @@ def test_init_writes_a_recipe_that_runs_as_it_is(
         "--set",
         "backbone={name: test_resnet, weights: {kind: random}}",
         "--set",
-        "schedule.epochs=1",
+        "schedule.budget=10s",
     )
     assert code == 0, err
     assert "test accuracy" in out
@@ -152,7 +152,7 @@ def test_init_names_the_split_folders_it_finds(call: Call, tmp_path: Path) -> No
     assert "split: {kind: given, test: test, validation: val}" in out
     code, out, _ = call("check", tmp_path / "one.yaml")
     assert code == 0
-    assert ["all", "classes", "8", "4", "4"] in [line.split() for line in out.splitlines()]
+    assert ["all", "classes", "12", "0", "4"] in [line.split() for line in out.splitlines()]
 
 
 def test_check_counts_names_and_exits_with_three_for_data_that_will_not_do(call: Call, photos: Path) -> None:

@@ -1,4 +1,5 @@
 import hashlib
+from dataclasses import replace
 
 import pytest
 from hypothesis import given, settings
@@ -267,3 +268,49 @@ def test_folders_that_are_not_there_are_named_with_a_near_match():
 def test_given_folders_where_there_are_none():
     with pytest.raises(DataError, match=r"split\.test is 'test', but there are no split folders"):
         split(catalog({"a": 5, "b": 5}), Given(test="test"), seed=0)
+
+
+def test_without_split_folders_the_shares_are_those_of_the_caller():
+    assert sizes(split(catalog({"a": 40}), None, seed=0, default=Stratified(validation=0.0))) == (34, 0, 6)
+    assert sizes(split(catalog({"a": 40}), Stratified(), seed=0, default=Stratified(validation=0.0))) == (28, 6, 6)
+
+
+@pytest.mark.parametrize("choice", [Stratified(), Given(test="val", validation=0.25), Given(validation="val")])
+def test_validation_images_may_be_learnt_from(choice):
+    images = FOLDERS if isinstance(choice, Given) else catalog({"a": 40, "b": 20})
+    apart = split(images, choice, seed=0)
+    together = split(images, choice, seed=0, learn_from_validation=True)
+    assert set(together.train.keys) == {*apart.train.keys, *apart.validation.keys}
+    assert together.train.keys == tuple(key for key in images.keys if key in set(together.train.keys))
+    assert len(together.validation) == 0
+    assert together.test.keys == apart.test.keys
+    assert together.notes[-1] == (
+        f"{len(apart.validation)} validation images are learnt from too: what ships is chosen on folds of all that is "
+        "not for testing"
+    )
+
+
+def test_notes_are_on_what_is_left_when_validation_images_are_learnt_from():
+    images = in_folders(train={"a": 1, "b": 5}, val={"a": 1})
+    copies = Catalog((*images.samples, replace(images.samples[-1], key="val/a/9")), images.classes)
+    choice = Given(validation="val")
+    assert any("only one training image of 1 of 2 classes: 'a'" in note for note in split(copies, choice, seed=0).notes)
+    together = split(copies, choice, seed=0, learn_from_validation=True)
+    assert together.notes == (
+        "2 validation images are learnt from too: what ships is chosen on folds of all that is not for testing",
+    )
+
+
+def test_a_class_that_only_validation_has_is_learnt_from_there():
+    images = in_folders(train={"b": 5}, val={"a": 1, "b": 2})
+    with pytest.raises(DataError, match="classes without a training image"):
+        split(images, Given(validation="val"), seed=0)
+    together = split(images, Given(validation="val"), seed=0, learn_from_validation=True)
+    assert together.train.counts() == {"a": 1, "b": 7}
+
+
+def test_without_validation_images_there_is_nothing_to_say_of_them():
+    found = split(catalog({"a": 40}), Stratified(validation=0.0), seed=0, learn_from_validation=True)
+    assert found == split(catalog({"a": 40}), Stratified(validation=0.0), seed=0)
+    one = split(catalog({"a": 5}), Stratified(test=0.0, validation=0.2), seed=0, learn_from_validation=True)
+    assert one.notes[-1].startswith("1 validation image is learnt from too:")

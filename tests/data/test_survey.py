@@ -65,3 +65,52 @@ def test_notes_count_what_was_done_to_images(photos: Path, write_recipe: Callabl
     recipe = file.load(write_recipe(photos))
     notes = survey(recipe, find(recipe)).notes
     assert any(note.startswith("1 image: ") and "alpha" in note for note in notes)
+
+
+def without_split(photos: Path, write_recipe: Callable[..., Path], schedule: str) -> Survey:
+    path = write_recipe(photos, schedule=schedule)
+    path.write_text(path.read_text().replace("split: {kind: stratified, validation: 0.25, test: 0.25}\n", ""))
+    recipe = file.load(path)
+    return survey(recipe, find(recipe))
+
+
+@pytest.mark.parametrize("schedule", ["probe", "lp_ft", "auto"])
+def test_a_schedule_with_a_probe_holds_out_no_validation_images_unless_it_is_told_to(
+    schedule: str, photos: Path, write_recipe: Callable[..., Path]
+) -> None:
+    assert without_split(photos, write_recipe, schedule).counts() == {
+        "train": 21,
+        "validation": 0,
+        "test": 3,
+        "left_out": 0,
+    }
+    assert without_split(photos, write_recipe, "head").counts()["validation"] == 3
+
+
+@pytest.mark.parametrize("schedule", ["probe", "auto"])
+def test_what_chooses_on_folds_learns_from_validation_images_too_and_says_so(
+    schedule: str, photos: Path, write_recipe: Callable[..., Path]
+) -> None:
+    recipe = file.load(write_recipe(photos, schedule=schedule))
+    found = survey(recipe, find(recipe))
+    assert found.counts() == {"train": 18, "validation": 0, "test": 6, "left_out": 0}
+    assert found.notes == (
+        "6 validation images are learnt from too: what ships is chosen on folds of all that is not for testing",
+    )
+    assert found.facts(recipe).train == 18
+    apart = file.load(write_recipe(photos, schedule="full"))
+    assert found.split.test.keys == survey(apart, find(apart)).split.test.keys
+
+
+def test_lp_ft_keeps_validation_images_to_choose_the_epoch_on(photos: Path, write_recipe: Callable[..., Path]) -> None:
+    recipe = file.load(write_recipe(photos, schedule="lp_ft"))
+    found = survey(recipe, find(recipe))
+    assert (found.counts()["validation"], found.notes) == (6, ())
+
+
+def test_the_largest_class_is_counted_among_training_images(photos: Path, write_recipe: Callable[..., Path]) -> None:
+    for number in (0, 1, 2, 3):
+        (photos / "red" / f"00{number}.png").unlink()
+    recipe = file.load(write_recipe(photos))
+    facts = survey(recipe, find(recipe)).facts(recipe)
+    assert (facts.smallest_class, facts.largest_class) == (2, 4)

@@ -28,7 +28,7 @@ def test_without_rates_there_are_no_times() -> None:
 def test_what_an_image_costs_follows_from_rates_and_multiply_adds() -> None:
     assert costs(recipe(), RATES) == COSTS
     small = costs(recipe(images={"size": 112}), RATES)
-    assert small == Costs(COSTS.decode, COSTS.forward / 4, COSTS.step / 4)
+    assert small == Costs(COSTS.decode, COSTS.forward / 4, COSTS.step / 4, COSTS.last / 4)
 
 
 def test_another_backbone_costs_what_it_would_as_the_recipe_s_own() -> None:

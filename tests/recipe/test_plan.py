@@ -7,11 +7,12 @@ from pydantic import ValidationError
 
 from finetune.errors import RecipeError
 from finetune.recipe.network import BackboneChoice, Multilayer, Random
-from finetune.recipe.plan import Chosen, Phase, Tier, stage_lr
+from finetune.recipe.plan import Chosen, ChosenTrial, Phase, Tier, stage_lr
 from finetune.recipe.schedule import LpFt, Probe
 from finetune.recipe.section import STAGES
 from tests.recipe.toys import recipe
 
+TRIAL = ChosenTrial(family="logistic", scaling="l2", strength=1.0)
 IMPOSSIBLE: list[tuple[dict[str, Any], str]] = [
     ({"train": ()}, "train needs at least 1 item, not 0"),
     ({"train": ("layer4",)}, "item 1 of train must be stem, stage1, stage2, stage3, stage4 or head, not 'layer4'"),
@@ -88,6 +89,7 @@ def test_a_choice_becomes_the_recipe_that_says_it_at_once() -> None:
         head=Multilayer(stages=("stage3", "stage4")),
         schedule=LpFt(train=("stage4", "head"), interpolate=0.5),
         views=6,
+        trial=TRIAL,
         temperature=1.3,
     )
     made = chosen.applied(asked)
@@ -101,7 +103,7 @@ def test_a_choice_becomes_the_recipe_that_says_it_at_once() -> None:
 
 def test_what_ships_unchanged_needs_no_head_and_no_views() -> None:
     own = recipe(schedule={"kind": "auto"})
-    chosen = Chosen(backbone=own.backbone, fit="crop", flip=True, schedule=Probe(), views=None)
+    chosen = Chosen(backbone=own.backbone, fit="crop", flip=True, schedule=Probe(), views=None, trial=TRIAL)
     assert chosen.applied(own) == own.model_copy(update={"schedule": Probe()})
     with pytest.raises(ValidationError):
         Chosen(**{**chosen.model_dump(), "temperature": 0.0})

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from finetune.errors import BundleError
 from finetune.recipe.network import BackboneChoice, Cosine, File, Linear, Multilayer, Package
-from finetune.recipe.plan import Chosen, Phase, Plan, Tier
+from finetune.recipe.plan import Chosen, ChosenTrial, Phase, Plan, Tier
 from finetune.recipe.planfile import from_json, read, to_json
 from finetune.recipe.schedule import LpFt, Probe
 from finetune.recipe.section import STAGES
@@ -57,6 +57,12 @@ CHOSEN = st.builds(
     head=st.sampled_from([None, Linear(), Cosine(), Multilayer(stages=("stage3", "stage4"))]),
     schedule=st.one_of(st.just(Probe()), st.builds(LpFt, interpolate=st.floats(0.01, 1))),
     views=VIEWS,
+    trial=st.builds(
+        ChosenTrial,
+        family=st.sampled_from(["ncm", "cosine", "lda", "logistic"]),
+        scaling=st.sampled_from(["raw", "standardised", "l2", "centred l2"]),
+        strength=st.one_of(st.none(), st.floats(1e-9, 1e9)),
+    ),
     temperature=st.floats(1e-6, 1e6),
 )
 

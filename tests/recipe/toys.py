@@ -4,7 +4,7 @@ import json
 from typing import Any
 
 from finetune.recipe import planning
-from finetune.recipe.cost import Costs
+from finetune.recipe.cost import SHARES, Costs
 from finetune.recipe.facts import Facts
 from finetune.recipe.machine import Rates
 from finetune.recipe.plan import Plan
@@ -12,7 +12,7 @@ from finetune.recipe.schema import Recipe
 
 GMACS = 4.087136256  # of a ResNet-50 at 224 pixels
 RATES = Rates(forward_gmacs=100.0, training_gmacs=25.0, decode_images=200.0, measured="2026-01-31", threads=2)
-COSTS = Costs(decode=1 / 200, forward=GMACS / 100, step=GMACS / 25)
+COSTS = Costs(decode=1 / 200, forward=GMACS / 100, step=GMACS / 25, last=SHARES["stage4"] * (GMACS / 25))
 
 
 def recipe(**keys: Any) -> Recipe:

@@ -6,8 +6,8 @@ import torch
 from finetune.data.decode import Preprocessing
 from finetune.model import backbone, heads
 from finetune.model.classifier import Classifier
-from finetune.recipe.plan import Phase
 from finetune.recipe.network import Linear
+from finetune.recipe.plan import Phase
 from finetune.recipe.schema import SGD, AdamW
 from finetune.train import optimizer as optimizers
 
