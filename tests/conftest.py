@@ -16,7 +16,7 @@ os.environ["NO_ALBUMENTATIONS_UPDATE"] = "1"
 HUES = ((220, 60, 40), (40, 160, 60), (50, 80, 220), (200, 180, 40))
 
 
-def draw(path: Path, *, hue: tuple[int, int, int], seed: int, size: tuple[int, int] = (48, 40)) -> None:
+def draw(path: Path, *, hue: tuple[float, ...], seed: int, size: tuple[int, int] = (48, 40)) -> None:
     """One image: a hue with noise, so that classes can be told apart and no two files are the same."""
     noise = np.random.default_rng(seed).normal(0, 40, (size[1], size[0], 3))
     pixels = np.clip(np.array(hue) + noise, 0, 255).astype(np.uint8)
@@ -29,6 +29,19 @@ def draw_classes(root: Path, counts: Mapping[str, int], *, suffix: str = ".png")
     for place, (name, count) in enumerate(counts.items()):
         for number in range(count):
             draw(root / name / f"{number:03d}{suffix}", hue=HUES[place % len(HUES)], seed=1000 * place + number)
+    return root
+
+
+def draw_alike(root: Path, counts: Mapping[str, int], *, apart: float = 36, spread: float = 20, seed: int = 0) -> Path:
+    """Class folders of images whose hues overlap, so that nobody could tell all of them apart: the hues of classes lie
+    `apart` from each other, those of the images of one class `spread` about theirs.
+    """
+    generator = np.random.default_rng(seed)
+    for place, (name, count) in enumerate(counts.items()):
+        centre = 128 + apart / np.sqrt(2) * np.eye(3)[place % 3]
+        for number in range(count):
+            hue = tuple(centre + generator.normal(0, spread, 3))
+            draw(root / name / f"{number:03d}.png", hue=hue, seed=int(generator.integers(2**32)), size=(32, 32))
     return root
 
 

@@ -30,7 +30,8 @@ from finetune.recipe.section import STAGES
 from finetune.recipe.tiers import named
 from finetune.train.loop import Setting
 
-SEVERAL: tuple[tuple[str, ...], ...] = (("stage3", "stage4"), ("stage2", "stage3", "stage4"), ("stage3",))
+# the widest first: its pass computes what the others need
+SEVERAL: tuple[tuple[str, ...], ...] = (("stage2", "stage3", "stage4"), ("stage3", "stage4"), ("stage3",))
 CLEARLY = 2.0  # standard errors
 
 
@@ -68,6 +69,7 @@ class _State:
     given: Material
     probe: Probe
     held: Held
+    candidate: int = 0
     viewed: tuple[Material, Probe] | None = None
     outcomes: list[Outcome] = field(default_factory=list)
     reasons: list[str] = field(default_factory=list)
@@ -96,7 +98,8 @@ class _Search:
         expected = tiers[0].seconds
         slower = max(1.0, (begun - self.around.left()) / expected) if expected else 1.0
         for tier in tiers[1:]:
-            needed = (tier.seconds or 0.0) * slower
+            dearer = 1.0 if tier.kind == "backbone" else self._dearer()
+            needed = (tier.seconds or 0.0) * slower * dearer
             if needed > self.around.left():
                 left = max(0, self.around.left())
                 self._leave_out(tier, f"about {needed:.0f} s are needed and {left:.0f} s are left")
@@ -152,15 +155,12 @@ class _Search:
         assert isinstance(schedule, Auto)
         choice = schedule.candidates[tier.candidate - 1]
         recipe = self.best.recipe.model_copy(update={"backbone": choice})
-        name = f"backbone {choice.name}"
-        if fault := _does_not_fit(recipe):
-            self.best.reasons.append(f"{name} is not tried: {fault}")
-            return
         network = self.around.network(recipe)
         given, probe = self._probe(recipe, network, views=1)
         costlier = _macs(choice) > _macs(self.best.recipe.backbone)
-        if self._beats(tier, name, Held(probe.logits), by=1.0 if costlier else 0.0):
-            self._take(recipe=recipe, network=network, given=given, probe=probe, held=Held(probe.logits))
+        if self._beats(tier, self._named(tier), Held(probe.logits), by=1.0 if costlier else 0.0):
+            self._take(recipe=recipe, given=given, probe=probe, held=Held(probe.logits))
+            self.best.network, self.best.candidate = network, tier.candidate
 
     def _fit(self, tier: Tier) -> None:
         assert tier.fit is not None
@@ -309,8 +309,16 @@ class _Search:
             f"{100 * outcome.points:+.1f} points on {outcome.images} images; {verdict}"
         )
 
+    def _dearer(self) -> float:
+        """How many times the backbone of the recipe the best one costs: the tiers were planned for the recipe's."""
+        own = _macs(self.asked.backbone)
+        return _macs(self.best.recipe.backbone) / own if own else 1.0
+
+    def _named(self, tier: Tier) -> str:
+        return named(tier, self.asked)
+
     def _leave_out(self, tier: Tier, why: str) -> None:
-        sentence = f"{named(tier)} is not tried: {why}"
+        sentence = f"{self._named(tier)} is not tried: {why}"
         self.best.reasons.append(sentence)
         self.around.say(sentence)
 
@@ -321,17 +329,15 @@ class _Search:
         given: Material,
         probe: Probe,
         held: Held,
-        network: Backbone | None = None,
     ) -> None:
         best = self.best
         best.recipe, best.given, best.probe, best.held = recipe, given, probe, held
-        best.network = network or best.network
 
     def _chosen(self) -> Chosen:
         recipe = self.best.recipe
         assert isinstance(recipe.schedule, ProbeSchedule | LpFt)
         return Chosen(
-            backbone=recipe.backbone,
+            candidate=self.best.candidate,
             fit=recipe.images.fit,
             flip=recipe.images.augment.flip,
             head=recipe.head,
@@ -356,10 +362,3 @@ def _as_probe(recipe: Recipe) -> Recipe:
 
 def _macs(choice: BackboneChoice) -> float:
     return float(backbones.entry(choice.name).macs or 0)
-
-
-def _does_not_fit(recipe: Recipe) -> str:
-    facts = backbones.entry(recipe.backbone.name).tag(recipe.backbone.tag)
-    if facts.fixed and recipe.images.size not in (None, facts.input_size):
-        return f"it takes images of {facts.input_size} pixels only"
-    return ""

@@ -12,10 +12,10 @@ import numpy as np
 import numpy.typing as npt
 
 from finetune.errors import DataError
+from finetune.recipe.tiers import FEW
 
 Array = npt.NDArray[Any]
 
-MANY = 5_000  # images above which one held-out fifth is evidence enough
 _FIFTHS = 5
 
 
@@ -24,7 +24,7 @@ def folds(labels: Array, groups: Sequence[str], *, seed: int) -> Array:
 
     labels: (n,) int. groups: what must stay together, one name per image: copies, scenes, patients, or the hash of the
     content. With ten groups or more in every class there are 5 folds, with five to nine 3, with fewer as many as the
-    smallest class has; above 5,000 images one fifth is fold 0 and all else is -1. Groups are ranked by size and
+    smallest class has; above 2,000 images one fifth is fold 0 and all else is -1. Groups are ranked by size and
     SHA-256(seed, group), and each goes to the fold that has the least of its classes. A class that is one group cannot
     be held out and learnt: it is always trained on, and has no say in the number of folds. Every class has a training
     image outside every fold. Raises DataError when that leaves nothing to hold out.
@@ -32,13 +32,13 @@ def folds(labels: Array, groups: Sequence[str], *, seed: int) -> Array:
     members = _members(groups)
     always = _single(labels, members)
     free = [name for name in members if name not in always]
-    number = _FIFTHS if len(labels) > MANY else _number(labels, [members[name] for name in free])
+    number = _FIFTHS if len(labels) > FEW else _number(labels, [members[name] for name in free])
     ranked = sorted(free, key=lambda name: (-len(members[name]), _rank(name, seed)))
     assigned = _dealt(labels, members, ranked, number)
     _keep_for_training(labels, members, assigned)
     found = np.full(len(labels), -1, dtype=np.int64)
     for name, fold in assigned.items():
-        if len(labels) <= MANY or fold == 0:
+        if len(labels) <= FEW or fold == 0:
             found[members[name]] = fold
     held = found >= 0
     if not held.any():

@@ -7,8 +7,8 @@ from typing import Annotated, Literal
 from pydantic import Field, ValidationError
 
 from finetune.errors import RecipeError
-from finetune.recipe.network import BackboneChoice, HeadChoice
-from finetune.recipe.schedule import BatchNorm, LpFt, Probe, StageList, listed_twice
+from finetune.recipe.network import HeadChoice
+from finetune.recipe.schedule import Auto, BatchNorm, LpFt, Probe, StageList, listed_twice
 from finetune.recipe.schema import Fit, Recipe
 from finetune.recipe.section import STAGES, Conflict, Decay, Epochs, LearningRate, Section, Stage, Views
 from finetune.recipe.sentences import sentences
@@ -91,10 +91,11 @@ class ChosenTrial(Section):
 class Chosen(Section):
     """What `auto` found best, in the words of a recipe, and the trial that its head is fitted with.
 
-    `temperature` is what the logits are divided by after training from that head.
+    candidate: the backbone's place, 0 for the recipe's own. temperature: what the logits are divided by after training
+    from that head.
     """
 
-    backbone: BackboneChoice
+    candidate: Annotated[int, Field(ge=0)] = 0
     fit: Fit
     flip: bool
     head: HeadChoice | None = Field(None, discriminator="kind")
@@ -104,10 +105,17 @@ class Chosen(Section):
     temperature: Annotated[float, Field(gt=0)] = 1.0
 
     def applied(self, recipe: Recipe) -> Recipe:
-        """The recipe that says at once what was found."""
+        """The recipe that says at once what was found. Raises RecipeError for one without that candidate."""
+        schedule = recipe.schedule
+        backbones = (recipe.backbone, *(schedule.candidates if isinstance(schedule, Auto) else ()))
+        if self.candidate >= len(backbones):
+            raise RecipeError(
+                f"the plan was made for candidate {self.candidate} of schedule 'auto', and recipe {recipe.name!r} has "
+                f"{len(backbones) - 1}"
+            )
         return recipe.model_copy(
             update={
-                "backbone": self.backbone,
+                "backbone": backbones[self.candidate],
                 "head": self.head,
                 "schedule": self.schedule,
                 "images": recipe.images.model_copy(

@@ -9,7 +9,7 @@ from finetune.recipe.plan import Tier, TierKind
 from finetune.recipe.schedule import Auto
 from finetune.recipe.schema import Fit, Recipe
 
-FEW = 2000  # images; below, every choice is made on out-of-fold predictions, above on one held-out part
+FEW = 2000  # images up to which every choice is made on out-of-fold predictions; above, on one held-out fifth
 FEWEST = 5  # images of the smallest class, below which training in folds says nothing
 MOST_FOLDS = 5
 LEAST_FOLDS = 2
@@ -82,7 +82,7 @@ def named(tier: Tier, recipe: Recipe | None = None) -> str:
 def _on_evidence(images: int, schedule: Auto) -> str:
     held_out = (
         f"out-of-fold predictions of all {images} images that are not for testing"
-        if images < FEW
+        if images <= FEW
         else f"a held-out fifth of the {images} images that are not for testing"
     )
     return f"within {schedule.budget}, what does best on {held_out} ships"
@@ -116,7 +116,7 @@ def _considered(
     count = facts.smallest_class
     few = f"the smallest class has {count} {'image' if count == 1 else 'images'}" if count < FEWEST else ""
     for tuning in (ALL, GENTLY, ALL_GENTLY) if small else (GENTLY, ALL_GENTLY, ALL):
-        most = 1 if images >= FEW else MOST_FOLDS if tuning is GENTLY else LEAST_FOLDS
+        most = 1 if images > FEW else MOST_FOLDS if tuning is GENTLY else LEAST_FOLDS
         yield tuple(_tuned(tuning, images, costs, views=views, folds=folds) for folds in range(most, 0, -1)), few
         if tuning is GENTLY and not small:
             yield (several,), ""

@@ -6,7 +6,7 @@ import pytest
 from pydantic import ValidationError
 
 from finetune.errors import RecipeError
-from finetune.recipe.network import BackboneChoice, Multilayer, Random
+from finetune.recipe.network import Multilayer
 from finetune.recipe.plan import Chosen, ChosenTrial, Phase, Tier, stage_lr
 from finetune.recipe.schedule import LpFt, Probe
 from finetune.recipe.section import STAGES
@@ -78,12 +78,12 @@ def test_a_tier_that_is_impossible_is_refused(keys: dict[str, Any]) -> None:
 
 def test_a_choice_becomes_the_recipe_that_says_it_at_once() -> None:
     asked = recipe(
-        schedule={"kind": "auto"},
+        schedule={"kind": "auto", "candidates": [{"name": "resnet18", "weights": {"kind": "random"}}]},
         images={"size": 96, "augment": {"kind": "standard", "flip": True}},
         train={"batch_size": 8, "activations": "int8"},
     )
     chosen = Chosen(
-        backbone=BackboneChoice(name="resnet18", weights=Random()),
+        candidate=1,
         fit="squash",
         flip=False,
         head=Multilayer(stages=("stage3", "stage4")),
@@ -103,7 +103,9 @@ def test_a_choice_becomes_the_recipe_that_says_it_at_once() -> None:
 
 def test_what_ships_unchanged_needs_no_head_and_no_views() -> None:
     own = recipe(schedule={"kind": "auto"})
-    chosen = Chosen(backbone=own.backbone, fit="crop", flip=True, schedule=Probe(), views=None, trial=TRIAL)
+    chosen = Chosen(fit="crop", flip=True, schedule=Probe(), views=None, trial=TRIAL)
     assert chosen.applied(own) == own.model_copy(update={"schedule": Probe()})
     with pytest.raises(ValidationError):
         Chosen(**{**chosen.model_dump(), "temperature": 0.0})
+    with pytest.raises(RecipeError, match="made for candidate 1 of schedule 'auto', and recipe 'x' has 0"):
+        chosen.model_copy(update={"candidate": 1}).applied(own)

