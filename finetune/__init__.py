@@ -14,19 +14,33 @@ __version__ = "0.1.0"
 if TYPE_CHECKING:
     from finetune.bundle import Bundle
     from finetune.errors import FinetuneError
+    from finetune.frozen.table import Features, features
     from finetune.job import resume, run
     from finetune.predict import Predictor, load
     from finetune.recipe.schema import Recipe
     from finetune.scores.predictions import Predictions
 
-__all__ = ["Bundle", "FinetuneError", "Predictions", "Predictor", "Recipe", "load", "resume", "run"]
+__all__ = [
+    "Bundle",
+    "Features",
+    "FinetuneError",
+    "Predictions",
+    "Predictor",
+    "Recipe",
+    "features",
+    "load",
+    "resume",
+    "run",
+]
 
 _ROOMS = {
     "Bundle": "finetune.bundle",
+    "Features": "finetune.frozen.table",
     "FinetuneError": "finetune.errors",
     "Predictions": "finetune.scores.predictions",
     "Predictor": "finetune.predict",
     "Recipe": "finetune.recipe.schema",
+    "features": "finetune.frozen.table",
     "load": "finetune.predict",
     "resume": "finetune.job",
     "run": "finetune.job",

@@ -272,17 +272,18 @@ def _labels(labels: object) -> np.ndarray:
 
 
 def _rows(features: ImageFeatures, images: Sequence[Source]) -> np.ndarray:
-    """The features of images: in memory, for an unnamed file could not be sent to another process."""
+    """The features of images."""
     built, preprocessing = _network(features)
     store: AbstractContextManager[Store | None] = Store.open() if features.cache else nullcontext()
     with store as kept:
         extractor = Extractor(
             built, looks=Looks(preprocessing), runtime=start(), store=kept, precision=features.precision
         )
-        values = extractor.pooled(images, stages=_stages(features), pool=features.pool, mirrored=features.mirrored)[0]
+        stages = _stages(features)
+        values = extractor.pooled(images, stages=stages, pool=features.pool, mirrored=features.mirrored)
     for note in kept.notes if kept else ():
         warnings.warn(note, RuntimeWarning, stacklevel=4)
-    return np.array(values) if isinstance(values, np.memmap) else values
+    return np.asarray(values[0])
 
 
 def _stages(features: ImageFeatures) -> tuple[str, ...]:

@@ -192,7 +192,7 @@ def test_a_picture_in_memory_gets_the_answer_of_its_file_within_three_hundredths
 
 ROOMS = (
     "errors", "scores", "recipe", "data", "starter", "bundle", "report",
-    "runtime", "views", "model", "predict", "frozen", "train", "choose", "diagnose", "job", "cli",
+    "runtime", "views", "model", "predict", "frozen", "train", "choose", "diagnose", "job", "sklearn", "cli",
 )  # fmt: skip
 ABOVE_THE_LINE = ROOMS[: ROOMS.index("runtime")]
 
@@ -364,6 +364,7 @@ def test_every_public_function_works_twice_in_one_process(photos: Path, tmp_path
     assert finetune.resume(first.folder).complete
     answers = [finetune.load(first.folder).predict(photos).logits for _ in range(2)]
     assert np.array_equal(*answers)
+    assert np.array_equal(*(finetune.features(first.folder, photos).values for _ in range(2)))
 
 
 # 10. two runs of one recipe

@@ -14,12 +14,12 @@ from sklearn.exceptions import NotFittedError
 from sklearn.linear_model import RidgeClassifier
 from sklearn.model_selection import GridSearchCV, GroupKFold, cross_val_score
 from sklearn.pipeline import make_pipeline
+from sklearn.utils import get_tags
 from sklearn.utils.estimator_checks import estimator_checks_generator
 from sklearn.utils.validation import validate_data
 
 import finetune.sklearn
 from finetune.errors import DataError, UsageError
-from finetune.frozen import scratch
 from finetune.frozen.extract import Extractor
 from finetune.frozen.table import features
 from finetune.model import backbone
@@ -137,6 +137,12 @@ def test_scikit_learns_checks_pass_but_for_those_that_images_cannot(
         check(estimator)
 
 
+def test_an_estimator_says_that_it_takes_a_list() -> None:
+    for estimator in (transformer(), classifier()):
+        tags = get_tags(estimator).input_tags
+        assert (tags.one_d_array, tags.string, tags.two_d_array) == (True, True, False)
+
+
 # features
 
 
@@ -231,14 +237,6 @@ def test_set_output_gives_a_data_frame(photos: Path) -> None:
         assert fitted.predict(files).tolist() == ["blue"] * 4
 
 
-def test_values_are_in_memory_so_that_any_process_can_have_them(photos: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    expected = transformer().transform(paths(photos))
-    monkeypatch.setattr(scratch, "LARGE", 0)
-    found = transformer().transform(paths(photos))
-    assert type(found) is np.ndarray
-    assert np.array_equal(found, expected)
-
-
 def test_a_second_call_computes_nothing_unless_the_cache_is_not_wanted(
     photos: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -258,6 +256,14 @@ def test_trouble_with_the_cache_is_a_warning(photos: Path, tmp_path: Path, monke
     with pytest.warns(RuntimeWarning) as caught:
         transformer().transform(paths(photos)[:2])
     assert caught[0].filename == __file__
+
+
+def test_a_precision_that_is_not_to_be_had_is_refused(photos: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(UsageError, match="no precision 'fp16'"):
+        transformer(precision="fp16").transform(paths(photos)[:1])
+    monkeypatch.setattr("finetune.frozen.extract.has_bf16", lambda device: False)
+    with pytest.raises(UsageError, match="no bf16 instructions"):
+        classifier(precision="bf16").fit(paths(photos), names(photos))
 
 
 # networks

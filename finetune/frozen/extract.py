@@ -11,12 +11,13 @@ from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import islice
+from typing import get_args
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
-from finetune.errors import UsageError
+from finetune.errors import UsageError, printable
 from finetune.frozen.activations import Activations, StoredAs, packed, record
 from finetune.frozen.collection import Entry
 from finetune.frozen.looks import Job, Look, Looks, View, decoded
@@ -60,7 +61,7 @@ class Extractor:
     """A network that is not trained now, and what was computed with it before.
 
     The network is put on the runtime's device, and in evaluation mode whenever it runs. store None: nothing outlives
-    this object. Raises UsageError for bf16 where the hardware lacks it.
+    this object. Raises UsageError for a precision that there is not, and for bf16 where the hardware lacks it.
     """
 
     def __init__(
@@ -72,6 +73,10 @@ class Extractor:
         store: Store | None = None,
         precision: Precision = "float32",
     ) -> None:
+        if precision not in get_args(Precision):
+            raise UsageError(
+                f"no precision {printable(str(precision))!r}; choose from {', '.join(get_args(Precision))}"
+            )
         if precision == "bf16" and not has_bf16(runtime.device):
             raise UsageError(f"precision is 'bf16', but {runtime.device.type!r} here has no bf16 instructions")
         self.network = network

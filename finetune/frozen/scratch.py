@@ -6,8 +6,9 @@ What is written there goes past the memory of this process, so that it does not 
 import tempfile
 import weakref
 from collections.abc import Sequence
+from mmap import mmap
 from pathlib import Path
-from typing import IO, Any, Protocol
+from typing import IO, Protocol
 
 import numpy as np
 
@@ -72,10 +73,12 @@ class Result:
             _write(self._file, values, place=(view * self._shape[1] + start) * row)
 
     def array(self) -> np.ndarray:
-        """The array, when all of it is written."""
-        if self._array is None:
-            file: Any = self._file
-            self._array = np.memmap(file, np.float32, mode="r+", shape=self._shape)
+        """The array, when all of it is written. A plain one: a memmap would go to other processes by the name that its
+        file has not.
+        """
+        if self._array is None and self._file is not None:
+            self._array = np.frombuffer(mmap(self._file.fileno(), 0), np.float32).reshape(self._shape)
+        assert self._array is not None
         return self._array
 
 

@@ -11,7 +11,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 from PIL import Image
@@ -38,6 +38,8 @@ from finetune.recipe.section import Section
 from finetune.recipe.sentences import sentences
 from finetune.runtime import Precision, start
 from finetune.starter import folder_data
+
+S = TypeVar("S", bound=Section)
 
 SUFFIXES = (".npz", ".parquet", ".csv")
 
@@ -206,7 +208,7 @@ def network(
     if given := [name for name, value in idle.items() if value is not None]:
         raise UsageError(f"{' and '.join(given)} would have no effect: the backbone that is given has its own")
     if isinstance(backbone, Backbone):
-        return backbone, backbone.contract.preprocessing(Images(fit=fit or "crop"))
+        return backbone, backbone.contract.preprocessing(_judged(Images, {"fit": fit or "crop"}))
     bundle = Bundle.open(Path(backbone))
     if not bundle.complete:
         shown = printable(str(backbone))
@@ -244,11 +246,16 @@ def _named(
     """The network of that name with its weights. Raises UsageError for a name, weights or pixels that cannot be."""
     chosen = weights.model_dump(mode="json") if isinstance(weights, Section) else weights or {"kind": "hub"}
     written = {"backbone": {"name": name, "weights": chosen}, "images": {"size": size, "fit": fit or "crop"}}
-    try:
-        asked = _Asked.model_validate_json(json.dumps(written, default=str))
-    except ValidationError as error:
-        faults = [text for _, text in sentences(error, _Asked)]
-        raise UsageError(faults[0] if len(faults) == 1 else f"features cannot be made so{listing(faults)}") from None
+    asked = _judged(_Asked, written)
     network = networks.build(name, size=size, tag=asked.backbone.tag)
     loading.load(network, asked.backbone.weights, seed=0, classes=0)
     return network, network.contract.preprocessing(asked.images)
+
+
+def _judged(kind: type[S], written: Mapping[str, Any]) -> S:
+    """What is written as a section, judged as in a recipe."""
+    try:
+        return kind.model_validate_json(json.dumps(written, default=str))
+    except ValidationError as error:
+        faults = [text for _, text in sentences(error, kind)]
+        raise UsageError(faults[0] if len(faults) == 1 else f"features cannot be made so{listing(faults)}") from None

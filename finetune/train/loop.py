@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from finetune.data.catalog import Catalog
 from finetune.data.decode import Preprocessing
 from finetune.data.split import Split
-from finetune.errors import Diverged, listing
+from finetune.errors import Diverged, UsageError, listing
 from finetune.frozen.extract import Extractor, Looks
 from finetune.frozen.store import Store
 from finetune.model.backbone import Backbone
@@ -142,7 +142,8 @@ def fit(training: Training, *, check: Check | None = None) -> Iterator[Step | Ep
 
     After an `Epoch` is yielded, `training` is that of its end and may be saved; after a `Step` it is in the middle of
     one. `check(done, total)` is called between the batches of an evaluation and may raise to stop. Raises Diverged
-    before a step whose loss or gradient is not finite, and DataError when an image file has gone.
+    before a step whose loss or gradient is not finite, and after an epoch whose answers are not; DataError when an
+    image file has gone.
     """
     below: dict[int, _Below] = {}
     while (place := _next(training)) is not None:
@@ -305,22 +306,27 @@ def _class_weights(setting: Setting) -> Tensor | None:
 
 def _validate(training: Training, below: _Below | None, check: Check | None) -> tuple[float, float] | None:
     """The log-loss and the accuracy on the validation images; None without any."""
-    setting, catalog = training.setting, training.setting.split.validation
-    if not len(catalog):
+    if not len(training.setting.split.validation):
         return None
+    try:
+        predictions = _of_validation(training, below, check)
+    except UsageError as error:  # the last step of the epoch drove the weights away
+        raise Diverged(
+            f"after epoch {len(training.history) + 1} there is no score: {error}. A lower rate or train.clip_norm "
+            "usually helps"
+        ) from error
+    return log_loss(predictions), accuracy(predictions)
+
+
+def _of_validation(training: Training, below: _Below | None, check: Check | None) -> Predictions:
+    setting, catalog = training.setting, training.setting.split.validation
     if below and below.validation:
         training.classifier.eval()
         logits = below.validation.logits(len(catalog), check=check)
-        predictions = Predictions(catalog.keys, logits, catalog.classes, catalog.labels)
-    else:
-        predictions = evaluate(
-            training.classifier,
-            catalog,
-            preprocessing=setting.preprocessing,
-            runtime=setting.runtime,
-            check=check,
-        )
-    return log_loss(predictions), accuracy(predictions)
+        return Predictions(catalog.keys, logits, catalog.classes, catalog.labels)
+    return evaluate(
+        training.classifier, catalog, preprocessing=setting.preprocessing, runtime=setting.runtime, check=check
+    )
 
 
 def _is_best(training: Training, validation_loss: float | None) -> bool:

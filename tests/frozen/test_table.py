@@ -123,9 +123,13 @@ def test_a_backbone_that_is_given_takes_a_fit_but_no_size(photos: Path) -> None:
         ({"size": 4, "fit": "crops"}, "features cannot be made so\n.*size.*\n.*fit"),
         ({"stage": "stage7"}, "no stage 'stage7'"),
         ({"pool": "sum"}, "no pool 'sum'"),
+        ({"precision": "fp16"}, "no precision 'fp16'; choose from bf16, float32"),
+        ({"name": None, "weights": None, "size": None, "fit": "crops"}, "fit must be crop, pad or squash, not 'crops'"),
     ],
 )
 def test_what_cannot_be_is_refused_as_in_a_recipe(settings: dict[str, object], reason: str, photos: Path) -> None:
+    if "name" in settings:
+        settings = {**settings, "name": settings["name"] or backbone.build("test_resnet", size=32)}
     with pytest.raises(UsageError, match=reason):
         of(photos, **settings)
 

@@ -119,6 +119,18 @@ def test_a_gradient_that_is_not_finite_stops_before_the_step(photos: Path, write
     assert all(torch.equal(before[name], tensor) for name, tensor in tensors(run).items())
 
 
+def test_an_epoch_that_drove_the_weights_away_is_no_score(photos: Path, write_recipe: Write) -> None:
+    run = training(write_recipe(photos), Plan((HEAD,), ()))
+    steps = fit(run)
+    while (step := next(steps)).step < step.steps:  # type: ignore[union-attr]
+        pass
+    with torch.no_grad():
+        run.classifier.head[-1].weight.fill_(math.inf)
+    with pytest.raises(Diverged, match="after epoch 1 there is no score: logits must be finite, but are not for 6 of"):
+        next(steps)
+    assert run.history == []
+
+
 def test_clipping_limits_the_step_and_null_leaves_it(photos: Path, write_recipe: Write) -> None:
     def moved(more: str) -> float:
         run = training(
