@@ -113,7 +113,7 @@ def run(
             network, receipt = _network(recipe, classes=len(found.classes))
         with timings.part("reading images"):
             surveyed = survey(recipe, found, progress=checking(show, stop, "reading images"))
-        runtime = start(recipe.train.precision)
+        runtime = start(recipe.train.precision, depthwise=network.depthwise)
         ends, costs = _budget(recipe, surveyed, network, runtime, begun=begun)
         decided = plan or planning.plan(recipe, surveyed.facts(recipe), costs)
         bundle = Bundle.create(target) if output else Bundle.next(target)

@@ -52,9 +52,10 @@ class Runtime:
         return {**asdict(self), "device": str(self.device), "evaluation_batch": self.evaluation_batch}
 
 
-def start(precision: Precision | None = None, *, threads: int | None = None) -> Runtime:
+def start(precision: Precision | None = None, *, threads: int | None = None, depthwise: bool = False) -> Runtime:
     """The runtime of this process. What is None is decided: bf16 where the hardware has the instructions, all the
-    threads that torch takes by itself.
+    threads that torch takes by itself. depthwise: the network convolves channel by channel, for which processors have
+    no fast bf16 kernels.
 
     Raises UsageError for bf16 where the hardware lacks it, and when started as one of several processes.
     """
@@ -74,7 +75,8 @@ def start(precision: Precision | None = None, *, threads: int | None = None) -> 
         raise UsageError(
             f"train.precision is 'bf16', but {device.type!r} here has no bf16 instructions; write 'float32'"
         )
-    chosen: Precision = precision or ("bf16" if has_bf16(device) else "float32")
+    slow = depthwise and device.type == "cpu"
+    chosen: Precision = precision or ("bf16" if has_bf16(device) and not slow else "float32")
     return Runtime(device=device, precision=chosen, threads=torch.get_num_threads())
 
 

@@ -128,3 +128,10 @@ def test_a_float32_run_has_no_autocast() -> None:
         assert (product @ product).dtype == torch.float32
     with runtime.Runtime(torch.device("cpu"), "bf16", 1).autocast():
         assert (product @ product).dtype == torch.bfloat16
+
+
+def test_on_a_processor_a_depthwise_network_takes_its_steps_in_float32() -> None:
+    found = runtime.start(depthwise=True)
+    assert found.precision == "float32" or found.device.type != "cpu"
+    if runtime.has_bf16(found.device):
+        assert runtime.start("bf16", depthwise=True).precision == "bf16"

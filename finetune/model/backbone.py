@@ -88,6 +88,11 @@ class Backbone:
         except UsageError as error:
             raise UsageError(f"backbone {self.name!r}: {error}") from None
 
+    @property
+    def depthwise(self) -> bool:
+        """Whether some convolution works channel by channel, as in EfficientNet, MobileNet and ConvNeXt."""
+        return any(isinstance(m, nn.Conv2d) and m.groups == m.in_channels > 1 for m in self.module.modules())
+
     def taps(self, stages: Sequence[str]) -> nn.Module:
         """A module from images to what leaves each of `stages`, by name, in one pass; see `running.taps`."""
         try:

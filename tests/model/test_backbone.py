@@ -306,3 +306,10 @@ def test_the_fingerprint_can_be_made_by_hand_and_counters_have_no_say_in_it() ->
         else:
             digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}\n".encode() + tensor.numpy().tobytes())
     assert network.fingerprint() == digest.hexdigest()
+
+
+@pytest.mark.parametrize(
+    ("name", "depthwise"), [("resnet18", False), ("resnext50_32x4d", False), ("mobilenetv3_small_050", True)]
+)
+def test_a_backbone_knows_whether_it_convolves_channel_by_channel(name: str, depthwise: bool) -> None:
+    assert backbone.build(name).depthwise == depthwise
