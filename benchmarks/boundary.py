@@ -36,6 +36,7 @@ from finetune.runtime import start
 from finetune.train import loop, optimizer
 from finetune.train.batches import Batch
 from finetune.train.boundary import boundary
+from finetune.train.setting import Setting
 from finetune.views import TrainingViews
 
 HERE = Path(__file__).parent
@@ -65,7 +66,7 @@ def measure(name: str, precision: Any, place: Path, rounds: int) -> dict[str, An
     nothing = catalog.select([])
     with Store.open(place / "cache") as store:
         classifier = Classifier(network, heads.build(Linear(), features=network.features, classes=2), pixels)
-        setting = loop.Setting(
+        setting = Setting(
             plan=Plan((), ()),
             split=Split(catalog, nothing, nothing, ()),
             preprocessing=pixels,

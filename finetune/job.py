@@ -3,48 +3,46 @@
 Nothing here is clever: each line calls the room that knows how.
 """
 
-import json
 import shutil
 import time
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-import numpy as np
 import safetensors.torch
 from torch import Tensor
 
-import finetune
-from finetune import report, starter
+from finetune import record, report, starter
 from finetune.bundle import Bundle, Timings, sameness
 from finetune.choose import heads as probes
 from finetune.choose.search import Surroundings, search
 from finetune.data.catalog import Catalog
 from finetune.data.survey import Survey, find, survey
 from finetune.diagnose import growth, mistakes, reference
-from finetune.errors import BundleError, OutputTaken, Stopped, UsageError, printable
+from finetune.errors import BundleError, OutputTaken, Stopped, printable
 from finetune.frozen.probe import Probe, Trial
 from finetune.frozen.store import Store
-from finetune.model import backbone, heads, speed, weights
+from finetune.model import heads, speed, weights
 from finetune.model.backbone import Backbone
 from finetune.model.classifier import Classifier
 from finetune.predict import Check, evaluate
 from finetune.recipe import file as recipe_file
-from finetune.recipe import planfile, planning
+from finetune.recipe import planning
 from finetune.recipe.cost import Costs
 from finetune.recipe.machine import versions
 from finetune.recipe.network import HeadChoice, Linear
 from finetune.recipe.plan import Plan
 from finetune.recipe.schedule import Auto, LpFt
 from finetune.recipe.schema import Recipe
+from finetune.recipe.tiers import FINISH_SECONDS
 from finetune.runtime import Runtime, StopRequests, generators_kept, seed, start, stop_requests
 from finetune.scores.metrics import scores
 from finetune.scores.predictions import Predictions
 from finetune.train import checkpoint
-from finetune.train.loop import Epoch, Setting, Training, fit
+from finetune.train.loop import Epoch, Training, fit
+from finetune.train.setting import Setting
 from finetune.train.settle import settle
 from finetune.train.watching import Show, Silent, checking
-from finetune.views import TrainingViews
 
 __all__ = ["Show", "Silent", "resume", "run"]
 
@@ -75,12 +73,13 @@ class _Job:
         """The recipe's backbone with its weights, made once."""
         name = recipe.backbone.model_dump_json()
         if name not in self.networks:
-            self.networks[name] = _network(recipe, classes=len(self.surveyed.classes))
+            self.networks[name] = weights.network(recipe, classes=len(self.surveyed.classes))
         return self.networks[name]
 
     def setting(self, recipe: Recipe, network: Backbone, plan: Plan | None = None) -> Setting:
         """What stays the same while a plan of this recipe is trained."""
-        return _setting(recipe, self.surveyed, plan or Plan((), ()), self.runtime, network, self.store)
+        known, plan = self.surveyed.split, plan or Plan((), ())
+        return Setting.of(recipe, known, plan, network=network, runtime=self.runtime, store=self.store)
 
 
 def run(
@@ -104,13 +103,13 @@ def run(
     recipe = starter.recipe_of(source, overrides)
     found = find(recipe)
     target = Path(output) if output else Path("runs") / recipe.name
-    _must_lie_outside(target, Path(recipe.data.root))
+    starter.must_lie_outside(target, Path(recipe.data.root))
     if output and target.is_dir() and any(target.iterdir()):
         raise OutputTaken(f"{printable(str(target))} is not empty; a run needs a folder of its own")
     with stop_requests() as stop, generators_kept(), Store.open() as store:
         timings = Timings()
         with timings.part("weights"):
-            network, receipt = _network(recipe, classes=len(found.classes))
+            network, receipt = weights.network(recipe, classes=len(found.classes))
         with timings.part("reading images"):
             surveyed = survey(recipe, found, progress=checking(show, stop, "reading images"))
         runtime = start(recipe.train.precision, depthwise=network.depthwise)
@@ -120,7 +119,8 @@ def run(
         with bundle.locked():
             job = _Job(recipe, bundle, surveyed, runtime, store, stop, show, timings, ends)
             job.networks[recipe.backbone.model_dump_json()] = network, receipt
-            _open(job, decided, command)
+            record.opened(bundle, recipe, decided, surveyed, runtime, command)
+            timings.write_to(bundle)
             _say_start(job, decided)
             _work(job, decided)
     return Bundle.open(bundle.folder)
@@ -155,7 +155,7 @@ def resume(folder: str | Path, *, show: Show | None = None) -> Bundle:
         decided = bundle.facts["decided"]
         runtime = start(decided["precision"], threads=decided["threads"])
         if note := sameness.differences(bundle, runtime.to_dict(), versions()):
-            bundle.describe({**bundle.facts, "notes": [*bundle.facts["notes"], note]})
+            record.notes(bundle, [note])
             show.say(note)
         ends = begun + recipe.schedule.seconds if isinstance(recipe.schedule, Auto) else float("inf")
         job = _Job(recipe, bundle, surveyed, runtime, store, stop, show, timings, ends)
@@ -178,12 +178,12 @@ def _work(job: _Job, plan: Plan, kept: checkpoint.Checkpoint | None = None) -> N
         sameness.same_weights(job.bundle, receipt.sha256)
         setting = job.setting(recipe, network, plan)
         classifier, head = _classifier(job, recipe, setting, network)
-        _describe(job, recipe, classifier, head, receipt, setting)
+        job.show.say(record.model(job.bundle, classifier, head, receipt, setting))
         training = Training(classifier, setting)
         start = training.trained if plan.probe_views is not None else {}
         if kept is not None:
             training.restore(kept)
-            _write_history(job.bundle, training)
+            record.history(job.bundle, training)
         _train(job, training)
         done = len(training.history)
         if start and plan.phases:
@@ -215,10 +215,8 @@ def _choose(job: _Job, plan: Plan) -> Plan:
     decided = planning.plan(found.chosen.applied(job.recipe), facts)
     reasons = tuple(dict.fromkeys((*plan.reasons, *found.reasons, *decided.reasons)))
     decided = replace(decided, reasons=reasons, tiers=plan.tiers, chosen=found.chosen)
-    job.bundle.write_json("evidence/choice.json", [asdict(outcome) for outcome in found.outcomes])
-    job.bundle.write_json("evidence/probe.json", _rows(found.probe))
-    _write_held_out(job, found.held.logits)
-    job.bundle.write("plan.json", planfile.to_json(decided).encode())
+    record.choice(job.bundle, found, job.surveyed.split.train)
+    record.plan(job.bundle, decided)
     return decided
 
 
@@ -226,28 +224,6 @@ def _watched(job: _Job, event: object, epochs: int) -> None:
     if isinstance(event, Epoch):
         job.show.progress("training in folds: epoch", event.epoch, epochs)
     job.stop.check()
-
-
-def _network(recipe: Recipe, *, classes: int) -> tuple[Backbone, weights.Receipt]:
-    chosen, images = recipe.backbone, recipe.images
-    network = backbone.build(chosen.name, size=images.size, tag=chosen.tag, contract=images.contract)
-    return network, weights.load(network, chosen.weights, seed=recipe.seed, classes=classes)
-
-
-def _setting(
-    recipe: Recipe, surveyed: Survey, plan: Plan, runtime: Runtime, network: Backbone, store: Store | None = None
-) -> Setting:
-    pixels = network.contract.preprocessing(recipe.images)
-    return Setting(
-        plan=plan,
-        split=surveyed.split,
-        preprocessing=pixels,
-        views=TrainingViews(recipe.images.augment, pixels, seed=recipe.seed),
-        train=recipe.train,
-        seed=recipe.seed,
-        runtime=runtime,
-        store=store,
-    )
 
 
 def _budget(
@@ -259,7 +235,7 @@ def _budget(
     files = [sample.file for sample in surveyed.split.train.samples]
     costs = speed.costs(network, network.contract.preprocessing(recipe.images), runtime, files)
     scoring = _SCORING * len(surveyed.split.test) * (costs.decode + costs.forward)
-    return begun + recipe.schedule.seconds - scoring, costs
+    return begun + recipe.schedule.seconds - FINISH_SECONDS - scoring, costs
 
 
 def _classifier(job: _Job, recipe: Recipe, setting: Setting, network: Backbone) -> tuple[Classifier, HeadChoice]:
@@ -290,70 +266,13 @@ def _probe(job: _Job, recipe: Recipe, setting: Setting, network: Backbone) -> Pr
     trials = [Trial(**chosen.trial.model_dump())] if chosen else None
     threads = setting.runtime.threads
     probe = probes.fit(given, head=recipe.head, threads=threads, trials=trials, check=job.check("heads"))
-    if not job.bundle.has("evidence/probe.json"):
-        job.bundle.write_json("evidence/probe.json", _rows(probe))
-    if not job.bundle.has("predictions/out_of_fold.npz"):
-        _write_held_out(job, probe.logits)
+    if chosen is None:  # else the evidence is that of the choice
+        record.probe(job.bundle, probe, setting.split.train)
     if job.ends - time.monotonic() < _CURVE_SECONDS:
         return probe
     with job.timings.part("learning curve"):
         growth.write(job.bundle, given, probe, seed=recipe.seed, check=job.check("learning curve"))
     return probe
-
-
-def _write_held_out(job: _Job, logits: np.ndarray) -> None:
-    """What was said of each training image by a classifier that had not learnt from it; NaN: it was not asked."""
-    catalog = job.surveyed.split.train
-    places = np.flatnonzero(np.isfinite(logits).all(axis=1))
-    asked = catalog.select(places)
-    groups = tuple(sample.group or sample.key for sample in asked.samples)
-    grouped = any(sample.group for sample in asked.samples)
-    predictions = Predictions(asked.keys, logits[places], asked.classes, asked.labels, groups if grouped else None)
-    job.bundle.write("predictions/out_of_fold.npz", predictions.to_bytes())
-
-
-def _rows(probe: Probe) -> list[dict[str, object]]:
-    return [{**asdict(row), "chosen": row.trial == probe.trial} for row in probe.table]
-
-
-def _open(job: _Job, plan: Plan, command: Sequence[str]) -> None:
-    """Writes all that is known before anything is computed, so that a crash leaves a trace and can be resumed."""
-    bundle, surveyed = job.bundle, job.surveyed
-    bundle.write("recipe.yaml", recipe_file.dump(job.recipe, relative_to=bundle.folder).encode())
-    bundle.write("plan.json", planfile.to_json(plan).encode())
-    bundle.write("catalog.csv", surveyed.to_csv().encode())
-    bundle.describe(
-        {
-            "name": job.recipe.name,
-            "created_by": f"finetune {finetune.__version__}",
-            "classes": list(surveyed.classes),
-            "decided": job.runtime.to_dict(),
-            "versions": versions(),
-            "command": list(command),
-            "images": surveyed.counts(),
-            "notes": list(surveyed.notes),
-        }
-    )
-    job.timings.write_to(bundle)
-
-
-def _describe(
-    job: _Job, recipe: Recipe, classifier: Classifier, head: HeadChoice, receipt: weights.Receipt, setting: Setting
-) -> None:
-    """Adds what the bundle's model is."""
-    fitted = setting.plan.probe_views is not None
-    said = replace(receipt, head=receipt.head.replace("new", "fitted")) if fitted else receipt
-    job.bundle.describe(
-        {
-            **job.bundle.facts,
-            "preprocessing": setting.preprocessing.to_dict(),
-            "stages": classifier.stages(),
-            "backbone": {"name": classifier.cut.name, "tag": receipt.tag},
-            "head": head.model_dump(mode="json"),
-            "receipt": asdict(said),
-        }
-    )
-    job.show.say(said.describe())
 
 
 def _train(job: _Job, training: Training) -> None:
@@ -364,7 +283,7 @@ def _train(job: _Job, training: Training) -> None:
         if isinstance(event, Epoch):
             folder = bundle.folder / "checkpoints"
             checkpoint.save(folder, training.checkpoint(), epoch=event.epoch, frozen=lambda: training.frozen)
-            _write_history(bundle, training)
+            record.history(bundle, training)
             job.timings.add(f"epoch {event.epoch}", time.monotonic() - begun)
             job.timings.write_to(bundle)
             begun = time.monotonic()
@@ -381,7 +300,7 @@ def _settle(job: _Job, recipe: Recipe, training: Training, start: dict[str, Tens
         heads.temper(training.classifier.head, plan.chosen.temperature)
     for note in notes:
         job.show.say(note)
-    job.bundle.describe({**job.bundle.facts, "notes": [*job.bundle.facts["notes"], *notes]})
+    record.notes(job.bundle, notes)
 
 
 def _finish(job: _Job, training: Training) -> None:
@@ -421,23 +340,10 @@ def _predict(job: _Job, training: Training, catalog: Catalog, name: str) -> Pred
     return predictions
 
 
-def _write_history(bundle: Bundle, training: Training) -> None:
-    lines = [json.dumps(asdict(epoch), allow_nan=False) + "\n" for epoch in training.history]
-    bundle.write("history.jsonl", "".join(lines).encode())
-
-
 def _say_of_cache(job: _Job) -> None:
     for note in job.store.notes[job.heard :]:
         job.show.say(note)
     job.heard = len(job.store.notes)
-
-
-def _must_lie_outside(target: Path, images: Path) -> None:
-    if target.resolve().is_relative_to(images.resolve()):
-        raise UsageError(
-            f"the output {printable(str(target))} would lie among the images in {printable(str(images))}; name a "
-            "folder outside of it with --output, or start from elsewhere"
-        )
 
 
 def _say_start(job: _Job, plan: Plan) -> None:
@@ -446,8 +352,6 @@ def _say_start(job: _Job, plan: Plan) -> None:
         f"{counts['train']} training, {counts['validation']} validation and {counts['test']} test images of "
         f"{len(job.surveyed.classes)} classes; {counts['left_out']} left out"
     )
-    for note in job.surveyed.notes:
-        job.show.say(note)
-    for reason in plan.reasons if plan.tiers else ():
-        job.show.say(reason)
+    for line in (*job.surveyed.notes, *(plan.reasons if plan.tiers else ())):
+        job.show.say(line)
     job.show.say(f"bundle: {printable(str(job.bundle.folder))}")

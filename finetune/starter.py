@@ -57,6 +57,15 @@ def must_exist(path: Path) -> None:
     raise UsageError(f"there is no {printable(str(path))!r}{where}{near}")
 
 
+def must_lie_outside(target: Path, images: Path) -> None:
+    """Raises UsageError for a folder to write to that lies among the images."""
+    if target.resolve().is_relative_to(images.resolve()):
+        raise UsageError(
+            f"the output {printable(str(target))} would lie among the images in {printable(str(images))}; name a "
+            "folder outside of it with --output, or start from elsewhere"
+        )
+
+
 def recipe_text(root: Path, *, written: str | None = None, command: str | None = None) -> str:
     """The recipe for a folder of images. `written` is the path as it shall stand in the recipe, by default `root`
     itself; `command` is named in its first line. Raises DataError for a folder that cannot be learnt from.

@@ -18,6 +18,7 @@ from finetune.recipe.network import Linear
 from finetune.recipe.plan import Plan
 from finetune.runtime import seed, start
 from finetune.train.loop import Epoch, Step, Training, fit
+from finetune.train.setting import Setting
 
 CLOCK = ("timings.jsonl", "report.html")  # a clock wrote them, or is shown in them
 
@@ -27,7 +28,7 @@ def training(recipe_file: Path, plan: Plan, *, precision: Any = "float32") -> Tr
     recipe = file.load(recipe_file)
     surveyed = survey(recipe, find(recipe))
     network = backbone.build(recipe.backbone.name, size=recipe.images.size)
-    setting = job._setting(recipe, surveyed, plan, start(precision), network)
+    setting = Setting.of(recipe, surveyed.split, plan, network=network, runtime=start(precision))
     seed(recipe.seed, "head")
     head = heads.build(recipe.head or Linear(), features=network.width(recipe.stages), classes=len(surveyed.classes))
     return Training(Classifier(network, head, setting.preprocessing, recipe.stages), setting)

@@ -86,7 +86,7 @@ def test_runs_are_numbered_below_the_name_of_the_recipe(
 
 
 def test_a_folder_runs_with_the_recipe_that_init_would_write(photos: Path, tmp_path: Path) -> None:
-    overrides = ["backbone={name: test_resnet, weights: {kind: random}}", "schedule.epochs=1"]
+    overrides = ["backbone={name: test_resnet, weights: {kind: random}}", "schedule.budget=1h"]
     bundle = finetune.run(photos, output=tmp_path / "run", overrides=overrides)
     assert bundle.complete
     assert file.load(bundle.folder / "recipe.yaml").name == "photos"

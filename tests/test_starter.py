@@ -7,7 +7,7 @@ from finetune import starter
 from finetune.errors import DataError, RecipeError, UsageError
 from finetune.recipe import file
 from finetune.recipe.network import Package
-from finetune.recipe.schedule import Full, Head
+from finetune.recipe.schedule import Auto
 from finetune.recipe.schema import Given, Stratified
 from tests.conftest import draw
 
@@ -19,18 +19,20 @@ def photographs(root: Path, *, side: int = 240) -> Path:
     return root
 
 
-def test_photographs_get_a_new_head_on_a_frozen_backbone(tmp_path: Path) -> None:
+def test_photographs_get_what_does_best_within_minutes(tmp_path: Path) -> None:
     recipe = starter.recipe_of(photographs(tmp_path / "my photos"))
     assert recipe.name == "my-photos"
-    assert isinstance(recipe.schedule, Head)
-    assert isinstance(recipe.split, Stratified)
+    assert recipe.schedule == Auto(budget="5m")
+    assert recipe.split == Stratified(validation=0.0, test=0.2)
+    assert (recipe.images.fit, recipe.images.augment.flip) == ("crop", True)
     assert recipe.images.size is None
     assert recipe.data.root == str(tmp_path / "my photos")
 
 
-def test_small_pictures_train_every_stage_near_their_own_size(tmp_path: Path) -> None:
+def test_small_pictures_are_seen_near_their_own_size_and_never_mirrored(tmp_path: Path) -> None:
     recipe = starter.recipe_of(photographs(tmp_path / "tiny", side=60))
-    assert isinstance(recipe.schedule, Full)
+    assert recipe.schedule == Auto(budget="5m")
+    assert not recipe.images.augment.flip
     assert recipe.images.size == 64
     assert recipe.images.fit == "squash"
 
@@ -39,7 +41,7 @@ def test_split_folders_on_disk_are_taken_as_they_are(tmp_path: Path) -> None:
     for part in ("train", "val"):
         photographs(tmp_path / "set" / part)
     split = starter.recipe_of(tmp_path / "set").split
-    assert split == Given(test="val", validation=0.15)
+    assert split == Given(test="val")
     photographs(tmp_path / "set" / "test")
     assert starter.recipe_of(tmp_path / "set").split == Given(test="test", validation="val")
 
@@ -59,7 +61,7 @@ def test_images_that_cannot_be_read_do_not_stop_it(tmp_path: Path) -> None:
     photos = photographs(tmp_path / "photos")
     for path in photos.rglob("*.jpg"):
         path.write_bytes(b"cut")
-    assert isinstance(starter.recipe_of(photos).schedule, Head)
+    assert isinstance(starter.recipe_of(photos).schedule, Auto)
 
 
 def test_the_text_is_commented_and_names_its_command(tmp_path: Path) -> None:

@@ -28,7 +28,7 @@ from finetune.recipe.schedule import Probe as ProbeSchedule
 from finetune.recipe.schema import Recipe
 from finetune.recipe.section import STAGES
 from finetune.recipe.tiers import named
-from finetune.train.loop import Setting
+from finetune.train.setting import Setting
 
 # the widest first: its pass computes what the others need
 SEVERAL: tuple[tuple[str, ...], ...] = (("stage2", "stage3", "stage4"), ("stage3", "stage4"), ("stage3",))

@@ -15,7 +15,8 @@ from finetune.model.backbone import Backbone
 from finetune.model.classifier import Classifier
 from finetune.predict import Check
 from finetune.recipe.plan import Phase, Plan
-from finetune.train.loop import Epoch, Setting, Step, Training, fit
+from finetune.train.loop import Epoch, Step, Training, fit
+from finetune.train.setting import Setting
 from finetune.train.settle import asking, between
 
 SHARES = (0.25, 0.5, 0.75, 1.0)  # of the way from the probe to the tuned weights, that are asked about

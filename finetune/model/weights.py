@@ -21,8 +21,9 @@ from finetune.model.backbone import Backbone
 from finetune.model.hub import hub_answers
 from finetune.recipe import backbones
 from finetune.recipe.network import BundleWeights, File, Hub, Package, Random, Weights
+from finetune.recipe.schema import Recipe
 
-__all__ = ["PACKAGES", "Carried", "Receipt", "hub_answers", "load"]
+__all__ = ["PACKAGES", "Carried", "Receipt", "hub_answers", "load", "network"]
 
 _PREFIXES = ("module.", "model.", "backbone.", "encoder.", "_orig_mod.")
 _HEAD = re.compile(r"((module|model|_orig_mod)\.)*(head|fc|classifier)\.")  # beside a backbone that has a prefix
@@ -85,6 +86,13 @@ class _Found:
     tag: str | None = None
     notes: tuple[str, ...] = ()
     ordered: bool = False
+
+
+def network(recipe: Recipe, *, classes: int) -> tuple[Backbone, Receipt]:
+    """The backbone of a recipe with its weights, and their receipt. Raises as `backbone.build` and `load` do."""
+    chosen, images = recipe.backbone, recipe.images
+    built = backbone.build(chosen.name, size=images.size, tag=chosen.tag, contract=images.contract)
+    return built, load(built, chosen.weights, seed=recipe.seed, classes=classes)
 
 
 def load(network: Backbone, weights: Weights, *, seed: int, classes: int) -> Receipt:

@@ -12,17 +12,11 @@ import torch
 from torch import Tensor, nn
 
 from finetune.data.catalog import Catalog
-from finetune.data.decode import Preprocessing
-from finetune.data.split import Split
 from finetune.errors import Diverged, UsageError, listing
-from finetune.frozen.extract import Extractor, Looks
-from finetune.frozen.store import Store
-from finetune.model.backbone import Backbone
 from finetune.model.classifier import Classifier, set_training
 from finetune.predict import Check, evaluate
-from finetune.recipe.plan import Phase, Plan
-from finetune.recipe.schema import Train
-from finetune.runtime import Runtime, seed
+from finetune.recipe.plan import Phase
+from finetune.runtime import seed
 from finetune.scores.metrics import accuracy, log_loss
 from finetune.scores.predictions import Predictions
 from finetune.train import optimizer as optimizers
@@ -30,7 +24,7 @@ from finetune.train.batches import Batch, sizes, training_batches
 from finetune.train.boundary import Boundary, boundary
 from finetune.train.checkpoint import Checkpoint, optimizer_tensors, restore_optimizer
 from finetune.train.losses import balanced_weights, loss
-from finetune.views import TrainingViews
+from finetune.train.setting import Setting
 
 
 @dataclass(frozen=True)
@@ -62,25 +56,6 @@ class Epoch:
     validation_accuracy: float | None
     lr: float
     best: bool
-
-
-@dataclass(frozen=True)
-class Setting:
-    """What stays the same throughout a training; `store` is where activations at a freeze boundary are kept."""
-
-    plan: Plan
-    split: Split
-    preprocessing: Preprocessing
-    views: TrainingViews
-    train: Train
-    seed: int
-    runtime: Runtime
-    store: Store | None = None
-
-    def extractor(self, network: Backbone) -> Extractor:
-        """What a frozen network makes of images, by the views and the store of this setting."""
-        looks = Looks(self.preprocessing, self.views.augment, self.seed)
-        return Extractor(network, looks=looks, runtime=self.runtime, store=self.store)
 
 
 @dataclass

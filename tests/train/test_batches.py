@@ -8,15 +8,14 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from finetune import job
 from finetune.data.survey import Survey, find, survey
 from finetune.errors import DataError
-from finetune.model.backbone import InputContract
+from finetune.model import backbone
 from finetune.recipe import file
 from finetune.recipe.plan import Plan
 from finetune.runtime import Runtime
 from finetune.train.batches import Batch, order, sizes, training_batches
-from finetune.train.loop import Setting
+from finetune.train.setting import Setting
 
 
 @given(st.integers(1, 500), st.integers(1, 70))
@@ -37,9 +36,9 @@ def test_an_epoch_is_a_permutation_that_depends_on_seed_and_number_alone() -> No
 def setting(recipe_file: Path, *, threads: int) -> Setting:
     recipe = file.load(recipe_file)
     surveyed: Survey = survey(recipe, find(recipe))
-    contract = InputContract(size=32, crop_pct=0.9, interpolation="bilinear", mean=(0.5,) * 3, std=(0.5,) * 3)
     runtime = Runtime(torch.device("cpu"), "float32", threads)
-    return job._setting(recipe, surveyed, Plan((), ()), runtime, contract)
+    network = backbone.build("test_resnet", size=32)
+    return Setting.of(recipe, surveyed.split, Plan((), ()), network=network, runtime=runtime)
 
 
 def batches(chosen: Setting, *, batch_size: int, epoch: int = 1) -> list[Batch]:
