@@ -169,7 +169,6 @@ def resume(folder: str | Path, *, show: Show | None = None) -> Bundle:
 def _work(job: _Job, plan: Plan, kept: checkpoint.Checkpoint | None = None) -> None:
     """From the plan to the sealed bundle: choose, if that is asked for, fit the head, train, settle, finish."""
     _say_of_cache(job)
-    done = len(kept.state["history"]) if kept else 0
     try:
         if plan.tiers and plan.chosen is None:
             plan = _choose(job, plan)
@@ -185,14 +184,13 @@ def _work(job: _Job, plan: Plan, kept: checkpoint.Checkpoint | None = None) -> N
             training.restore(kept)
             record.history(job.bundle, training)
         _train(job, training)
-        done = len(training.history)
         if start and plan.phases:
             _settle(job, recipe, training, start, plan)
         _finish(job, training)
     except Stopped as stopped:
-        epochs = done if "training" not in locals() else len(training.history)
+        done = len(job.bundle.history) if job.bundle.has("history.jsonl") else 0
         raise Stopped(
-            f"{stopped}; {epochs} {'epoch is' if epochs == 1 else 'epochs are'} complete and kept; go on with\n"
+            f"{stopped}; {done} {'epoch is' if done == 1 else 'epochs are'} complete and kept; go on with\n"
             f"    finetune resume {printable(str(job.bundle.folder))}",
             signal=stopped.signal,
         ) from None
