@@ -264,7 +264,7 @@ def _probe(job: _Job, recipe: Recipe, setting: Setting, network: Backbone) -> Pr
     trials = [Trial(**chosen.trial.model_dump())] if chosen else None
     threads = setting.runtime.threads
     probe = probes.fit(given, head=recipe.head, threads=threads, trials=trials, check=job.check("heads"))
-    if chosen is None:  # else the evidence is that of the choice
+    if not job.bundle.has("evidence/choice.json"):  # else the evidence is that of the choice
         record.probe(job.bundle, probe, setting.split.train)
     if job.ends - time.monotonic() < _CURVE_SECONDS:
         return probe

@@ -1,21 +1,34 @@
 import json
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import pytest
 import safetensors.torch
+import torch
+from pydantic import TypeAdapter
 
 import finetune
 from finetune import job
 from finetune.bundle import Bundle
-from finetune.errors import BundleError, OutputTaken, Stopped, UsageError
-from finetune.model import backbone
-from finetune.recipe import file
-from finetune.recipe.plan import Phase, Plan
-from finetune.runtime import StopRequests
+from finetune.choose import heads as probes
+from finetune.choose import search as searching
+from finetune.data.survey import find, survey
+from finetune.errors import BundleError, OutOfResources, OutputTaken, Stopped, UsageError
+from finetune.frozen.store import Store
+from finetune.model import backbone, speed, weights
+from finetune.recipe import file, planning
+from finetune.recipe.cost import Costs
+from finetune.recipe.network import HeadChoice
+from finetune.recipe.plan import Phase, Plan, Tier
+from finetune.recipe.schedule import LpFt
+from finetune.recipe.schedule import Probe as ProbeSchedule
+from finetune.runtime import StopRequests, start
 from finetune.train.loop import Epoch, Step
-from tests.conftest import draw, draw_classes
-from tests.laws import Crash, CutAfter
+from finetune.train.setting import Setting
+from tests.conftest import draw, draw_alike, draw_classes
+from tests.laws import Crash, CutAfter, assert_same
 
 Write = Callable[..., Path]
 
@@ -244,3 +257,298 @@ def test_given_splits_are_scored_as_given(tmp_path: Path, write_recipe: Write) -
     assert {key.split("/")[0] for key in bundle.predictions("test").keys} == {"val"}
     assert bundle.metrics["images"]["test"] == 6
     assert json.loads(bundle.read("reference/reference.json"))[0]["key"].startswith("val/")
+
+
+# a probe
+
+
+class Counting:
+    """How often the network that is drawn here runs on images, and on how many in all."""
+
+    def __init__(self) -> None:
+        self.calls = 0
+
+    def __enter__(self) -> "Counting":
+        self.hook = torch.nn.modules.module.register_module_forward_pre_hook(self._count)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.hook.remove()
+
+    def _count(self, module: torch.nn.Module, given: tuple[torch.Tensor, ...]) -> None:
+        self.calls += type(module).__name__ == "ResNet" and given[0].device.type != "meta"
+
+
+def test_a_probe_leaves_its_evidence(photos: Path, tmp_path: Path, write_recipe: Write) -> None:
+    bundle = job.run(write_recipe(photos, schedule="probe"), output=tmp_path / "run")
+    bundle.verify()
+    rows = json.loads(bundle.read("evidence/probe.json"))
+    assert len(rows) > 50
+    assert sum(row["chosen"] for row in rows) == 1
+    assert {row["trial"]["family"] for row in rows} == {"ncm", "cosine", "lda", "logistic", "ridge", "knn"}
+    (chosen,) = (row for row in rows if row["chosen"])
+    held = bundle.predictions("out_of_fold")
+    assert set(held.keys) == {row["key"] for row in bundle.catalog if row["split"] == "train"}
+    assert bundle.metrics["out_of_fold"]["accuracy"]["value"] == chosen["accuracy"]
+    assert bundle.metrics["out_of_fold"]["log_loss"]["value"] == pytest.approx(chosen["log_loss"], abs=1e-6)
+    assert set(bundle.metrics) == {"test", "out_of_fold", "images"}
+    assert not bundle.has("history.jsonl")
+    assert bundle.plan.phases == ()
+    assert bundle.facts["head"]["kind"] in ("linear", "cosine")
+    assert "fitted" in bundle.facts["receipt"]["head"]
+    assert (bundle.folder / "report.html").stat().st_size > 1000
+
+
+@pytest.mark.parametrize("head", ["linear", "cosine"])
+def test_what_ships_says_what_the_probe_says_of_features(head: str, tmp_path: Path, write_recipe: Write) -> None:
+    photos = draw_alike(tmp_path / "photos", {"blue": 12, "green": 12, "red": 12})
+    path = write_recipe(photos, schedule="probe")
+    bundle = job.run(path, output=tmp_path / "run", overrides=[f"head={{kind: {head}}}"])
+    recipe = file.load(path)
+    network, _ = weights.network(recipe, classes=3)
+    surveyed = survey(recipe, find(recipe))
+    with Store.open() as store:
+        runtime = start()
+        setting = Setting.of(recipe, surveyed.split, bundle.plan, network=network, runtime=runtime, store=store)
+        extractor = setting.extractor(network)
+        given = probes.material(extractor, surveyed.split.train, stages=("stage4",), views=1, seed=recipe.seed)
+        probe = probes.fit(given, head=TypeAdapter(HeadChoice).validate_python({"kind": head}), threads=1)
+        features = extractor.pooled(surveyed.split.test.samples)[0]
+    stored = bundle.predictions("test")
+    assert stored.keys == surveyed.split.test.keys
+    assert np.abs(probe.fitted.logits(features) - stored.logits).max() < 1e-5 * max(1, np.abs(stored.logits).max())
+    assert bundle.facts["head"]["kind"] == head
+
+
+@pytest.mark.parametrize("schedule", ["probe", "lp_ft"])
+def test_a_second_run_computes_no_feature(
+    schedule: str, photos: Path, tmp_path: Path, write_recipe: Write, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("FINETUNE_CACHE", str(tmp_path / "cache"))
+    recipe = write_recipe(photos, schedule=schedule)
+    with Counting() as first:
+        job.run(recipe, output=tmp_path / "first")
+    with Counting() as second:
+        again = job.run(recipe, output=tmp_path / "second")
+    assert again.metrics["images"]["test"] == 6
+    if schedule == "probe":
+        assert second.calls == 1  # the test images
+    assert second.calls < first.calls
+
+
+def test_validation_images_of_a_probe_are_learnt_from_and_that_is_said(
+    photos: Path, tmp_path: Path, write_recipe: Write
+) -> None:
+    watching = Watching()
+    bundle = job.run(write_recipe(photos, schedule="probe"), output=tmp_path / "run", show=watching)
+    assert bundle.metrics["images"] == {"train": 18, "validation": 0, "test": 6, "left_out": 0}
+    note = "6 validation images are learnt from too: what ships is chosen on folds of all that is not for testing"
+    assert note in bundle.facts["notes"]
+    assert note in watching.said
+
+
+def test_a_probe_without_any_held_out_images_is_scored_out_of_fold(
+    photos: Path, tmp_path: Path, write_recipe: Write
+) -> None:
+    bundle = job.run(
+        write_recipe(photos, schedule="probe"),
+        output=tmp_path / "run",
+        overrides=["split.test=0", "split.validation=0"],
+    )
+    assert set(bundle.metrics) == {"out_of_fold", "images"}
+    assert len(bundle.predictions("out_of_fold")) == 24
+    assert "held-out" in (bundle.folder / "report.html").read_text()
+
+
+# training from a probe
+
+
+@pytest.mark.parametrize("validation", [0.0, 0.25])
+def test_training_from_a_probe_with_validation_images_and_without(
+    validation: float, tmp_path: Path, write_recipe: Write
+) -> None:
+    photos = draw_alike(tmp_path / "photos", {"blue": 16, "red": 16})
+    recipe = write_recipe(photos, schedule="lp_ft")
+    watching = Watching()
+    bundle = job.run(recipe, output=tmp_path / "run", show=watching, overrides=[f"split.validation={validation}"])
+    assert len(bundle.history) == 2
+    assert (bundle.history[0]["validation_loss"] is None) == (validation == 0)
+    assert set(bundle.metrics) == {"test", "out_of_fold", "images"} | ({"validation"} if validation else set())
+    assert bundle.plan.probe_views == 8
+    assert [phase.views for phase in bundle.plan.phases] == [8]
+    assert bundle.has("evidence/probe.json")
+    assert watching.parts >= {"features", "heads", "comparing with the probe"}
+    assert finetune.load(bundle.folder).predict(photos / bundle.predictions("test").keys[0]).logits.shape == (1, 2)
+
+
+def test_an_absurd_rate_ships_the_probe_and_says_so(tmp_path: Path, write_recipe: Write) -> None:
+    photos = draw_alike(tmp_path / "photos", {"blue": 12, "red": 12})
+    alike = {"more": ", views: 2", "schedule": "probe"}
+    kept = job.run(write_recipe(photos, **alike), output=tmp_path / "kept", overrides=["split.validation=0"])
+    alike["schedule"] = "{kind: lp_ft, train: [stage4, head], epochs: 1, lr: 10}"
+    tuned = job.run(write_recipe(photos, **alike), output=tmp_path / "tuned", overrides=["split.validation=0"])
+    assert tuned.facts["notes"] == [
+        "training from the probe made it worse on the training images; the probe itself ships"
+    ]
+    assert tuned.history[0]["train_loss"] > 1
+    assert tuned.read("model.safetensors") == kept.read("model.safetensors")
+    assert tuned.predictions("test").to_bytes() == kept.predictions("test").to_bytes()
+
+
+def test_a_part_of_the_way_is_noted_once_also_when_it_is_cut_off_after_it(tmp_path: Path, write_recipe: Write) -> None:
+    photos = draw_alike(tmp_path / "photos", {"blue": 16, "red": 16})
+    half = "{kind: lp_ft, train: [head], epochs: 1, lr: 1.0e-4, interpolate: 0.5}"
+    recipe = write_recipe(photos, schedule=half)
+
+    class Cut(job.Silent):
+        def progress(self, what: str, done: int, total: int) -> None:
+            if what == "test images":
+                raise Crash
+
+    with pytest.raises(Crash):
+        job.run(recipe, output=tmp_path / "cut", show=Cut())
+    notes = job.resume(tmp_path / "cut").facts["notes"]
+    assert notes == ["what ships lies 0.5 of the way from the probe to the trained weights"]
+
+
+def test_a_plan_that_begins_with_a_probe_runs_for_a_recipe_of_another_schedule(
+    photos: Path, tmp_path: Path, write_recipe: Write
+) -> None:
+    plan = job.run(write_recipe(photos, schedule="lp_ft"), output=tmp_path / "lp_ft").plan
+    bundle = job.run(write_recipe(photos, schedule="head"), output=tmp_path / "head", plan=plan)
+    assert bundle.plan == plan
+    assert bundle.has("evidence/probe.json")
+    assert [line["train"] for line in bundle.history] == [["stage4", "head"]] * 2
+
+
+# auto
+
+
+def only(monkeypatch: pytest.MonkeyPatch, *kinds: str) -> None:
+    """`auto` plans tiers of these kinds and no others, and a short training."""
+    real = planning.tiers
+
+    def some(*given: Any, **named: Any) -> tuple[tuple[Tier, ...], tuple[str, ...]]:
+        found, reasons = real(*given, **named)
+        short = {"folds": 1, "epochs": 2}
+        return tuple(
+            tier.model_copy(update=short if tier.epochs else {}) for tier in found if tier.kind in kinds
+        ), reasons
+
+    monkeypatch.setattr(planning, "tiers", some)
+
+
+def test_auto_chooses_trains_and_can_be_repeated_from_its_plan(tmp_path: Path, write_recipe: Write) -> None:
+    photos = draw_alike(tmp_path / "photos", {"blue": 16, "red": 16})
+    watching = Watching()
+    recipe = write_recipe(photos, schedule="auto")
+    more = ["train.batch_size=16"]
+    bundle = job.run(recipe, output=tmp_path / "auto", show=watching, overrides=more)
+    bundle.verify()
+    assert bundle.plan.chosen is not None
+    assert [row["kind"] for row in json.loads(bundle.read("evidence/choice.json"))] == [
+        tier.kind for tier in bundle.plan.tiers
+    ]
+    assert set(bundle.metrics) == {"test", "out_of_fold", "images"}
+    assert len(set(bundle.plan.reasons)) == len(bundle.plan.reasons)
+    assert {"features", "heads", "training in folds: epoch"} <= watching.parts
+    assert all(reason in watching.said for reason in bundle.plan.reasons[:2])
+    again = job.run(recipe, output=tmp_path / "again", plan=bundle.plan, overrides=more)
+    assert again.read("model.safetensors") == bundle.read("model.safetensors")
+    assert again.predictions("test").to_bytes() == bundle.predictions("test").to_bytes()
+    assert again.plan == bundle.plan
+    assert not again.has("evidence/choice.json")
+    assert again.has("evidence/probe.json")
+
+
+def test_auto_that_chose_to_train_ships_what_it_trained_and_can_be_repeated(
+    tmp_path: Path, write_recipe: Write, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """By a search that takes the last stage, whatever was found of it."""
+    real = searching._Search._beats
+    monkeypatch.setattr(
+        searching._Search,
+        "_beats",
+        lambda self, tier, *others, **named: real(self, tier, *others, **named) | (tier.kind == "last_stage"),
+    )
+    photos = draw_alike(tmp_path / "photos", {"blue": 16, "red": 16})
+    recipe = write_recipe(photos, schedule="auto")
+    only(monkeypatch, "frozen", "last_stage")
+    bundle = job.run(recipe, output=tmp_path / "auto")
+    monkeypatch.undo()
+    chosen = bundle.plan.chosen
+    assert chosen is not None
+    assert isinstance(chosen.schedule, LpFt)
+    assert len(bundle.history) == chosen.schedule.epochs
+    assert bundle.plan.phases[0].train == ("stage4", "head")
+    assert any("of the way" in note or "the probe itself" in note for note in bundle.facts["notes"]) or (
+        chosen.schedule.interpolate == 1
+    )
+    again = job.run(recipe, output=tmp_path / "again", plan=bundle.plan)
+    assert again.read("model.safetensors") == bundle.read("model.safetensors")
+
+
+def test_a_budget_that_is_spent_ships_the_baseline_and_says_what_was_not_tried(
+    photos: Path, tmp_path: Path, write_recipe: Write, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    slow = Costs(decode=0.1, forward=0.1, step=10.0, last=10.0)
+    monkeypatch.setattr(speed, "costs", lambda *others: slow)
+    bundle = job.run(write_recipe(photos, schedule="{kind: auto, budget: 10s}"), output=tmp_path / "run")
+    assert bundle.plan.chosen is not None
+    assert isinstance(bundle.plan.chosen.schedule, ProbeSchedule)
+    assert [tier.kind for tier in bundle.plan.tiers] == ["frozen"]
+    assert any("training all stages" in reason and "is not tried" in reason for reason in bundle.plan.reasons)
+
+
+def test_auto_chooses_among_backbones(tmp_path: Path, write_recipe: Write, monkeypatch: pytest.MonkeyPatch) -> None:
+    only(monkeypatch, "frozen", "backbone")
+    photos = draw_alike(tmp_path / "photos", {"blue": 10, "red": 10})
+    other = "{name: test_efficientnet, weights: {kind: random}}"
+    recipe = write_recipe(photos, schedule=f"{{kind: auto, budget: 1h, candidates: [{other}]}}")
+    bundle = job.run(recipe, output=tmp_path / "run")
+    rows = json.loads(bundle.read("evidence/choice.json"))
+    assert rows[1]["name"] == "backbone test_efficientnet"
+    chosen = bundle.plan.chosen
+    assert chosen is not None
+    names = ("test_resnet", "test_efficientnet")
+    assert bundle.facts["backbone"]["name"] == names[chosen.candidate]
+    assert (rows[1]["verdict"] == "taken") == (chosen.candidate == 1)
+
+
+# a cache that cannot be used
+
+
+def spoil(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "taken").write_text("a file where a folder should be")
+    monkeypatch.setenv("FINETUNE_CACHE", str(tmp_path / "taken" / "cache"))
+
+
+def test_without_a_cache_a_run_is_the_same_and_says_so(
+    photos: Path, tmp_path: Path, write_recipe: Write, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    recipe = write_recipe(photos, schedule="probe")
+    kept = job.run(recipe, output=tmp_path / "a" / "kept")
+    spoil(tmp_path, monkeypatch)
+    watching = Watching()
+    job.run(recipe, output=tmp_path / "a" / "lost", show=watching)
+    (said,) = (line for line in watching.said if "the cache in" in line)
+    assert said.endswith("work goes on without it")
+    assert_same(kept.folder, tmp_path / "a" / "lost")
+
+
+def test_without_a_cache_maps_cannot_be_kept(
+    photos: Path, tmp_path: Path, write_recipe: Write, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    spoil(tmp_path, monkeypatch)
+    with pytest.raises(OutOfResources, match="the cache in"):
+        job.run(write_recipe(photos, schedule="lp_ft"), output=tmp_path / "run")
+
+
+def test_without_a_cache_auto_leaves_out_what_needs_one(
+    photos: Path, tmp_path: Path, write_recipe: Write, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    spoil(tmp_path, monkeypatch)
+    only(monkeypatch, "frozen", "last_stage")
+    bundle = job.run(write_recipe(photos, schedule="auto"), output=tmp_path / "run")
+    assert bundle.complete
+    assert any("training the last stage is not tried: it fails: the cache in" in line for line in bundle.plan.reasons)

@@ -47,6 +47,7 @@ def measure(runtime: Runtime) -> Rates:
         with runtime.autocast():
             loss = network(images).square().mean()
         loss.backward()
+        loss.item()  # waits for a device of its own
 
     macs = facts.macs * _BATCH / 1e9
     return Rates(
@@ -84,6 +85,7 @@ def costs(network: Backbone, pixels: Preprocessing, runtime: Runtime, files: Seq
             with runtime.autocast():
                 loss = part(given).float().square().mean()
             loss.backward()
+            loss.item()  # waits for a device of its own
 
         step()
         return _seconds(step) / len(images)

@@ -13,7 +13,7 @@ from finetune.recipe.section import STAGES, Stage
 # the share of a forward pass that each stage costs in ResNets of 18 to 152 layers, roughly
 SHARES: dict[Stage, float] = {"stem": 0.05, "stage1": 0.20, "stage2": 0.25, "stage3": 0.30, "stage4": 0.20, "head": 0.0}
 LAST_STAGE = STAGES[-2:]
-PROBE_SECONDS = 2.0  # the cross-validation of a head, and 1 s more for every so many rows of features
+PROBE_SECONDS = 1.0  # the cross-validation of a head, and 1 s more for every so many rows of features
 PROBE_ROWS = 1500
 
 

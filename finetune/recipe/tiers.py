@@ -29,7 +29,8 @@ class Tuning:
     gain: str
 
 
-GENTLY = Tuning("last_stage", 10, 1e-4, "up to 3 points")
+GENTLY = Tuning("last_stage", 10, 2e-4, "up to 3 points")
+BRIEFLY = Tuning("last_stage", 5, 3e-4, "up to 3 points")  # where there is no time for more
 ALL_GENTLY = Tuning("all_stages", 10, 1e-4, "2 to 5 points")
 ALL = Tuning("all_stages", 10, 1e-3, "far from photographs 20 points and more")
 
@@ -117,7 +118,10 @@ def _considered(
     few = f"the smallest class has {count} {'image' if count == 1 else 'images'}" if count < FEWEST else ""
     for tuning in (ALL, GENTLY, ALL_GENTLY) if small else (GENTLY, ALL_GENTLY, ALL):
         most = 1 if images > FEW else MOST_FOLDS if tuning is GENTLY else LEAST_FOLDS
-        yield tuple(_tuned(tuning, images, costs, views=views, folds=folds) for folds in range(most, 0, -1)), few
+        ways = [_tuned(tuning, images, costs, views=views, folds=folds) for folds in range(most, 0, -1)]
+        if tuning is GENTLY:
+            ways += [_tuned(BRIEFLY, images, costs, views=views, folds=folds) for folds in (2, 1) if folds <= most]
+        yield tuple(ways), few
         if tuning is GENTLY and not small:
             yield (several,), ""
 

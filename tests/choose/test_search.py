@@ -1,7 +1,7 @@
 import json
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -11,8 +11,9 @@ import pytest
 
 import finetune
 from finetune import job
+from finetune.choose import heads
 from finetune.choose import search as searching
-from finetune.choose.evidence import Judge, Outcome
+from finetune.choose.evidence import Held, Judge, Outcome
 from finetune.choose.search import CLEARLY, Found, Surroundings, search
 from finetune.choose.tuning import SHARES, Tuned
 from finetune.errors import DataError, Diverged, OutOfResources, UsageError
@@ -201,7 +202,7 @@ def test_the_same_again_does_not_win(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_what_ships_never_loses_to_what_was_best_before_it(monkeypatch: pytest.MonkeyPatch) -> None:
     """Whatever comes, each that is taken gains in log-loss and loses no accuracy."""
-    for seed in range(8):
+    for seed in range(4):
         generator = np.random.default_rng(seed)
         drawn = Table(1.0)
         for key in (
@@ -236,17 +237,19 @@ def test_less_log_loss_with_less_accuracy_is_no_gain(monkeypatch: pytest.MonkeyP
 # dearer ones need a standard error
 
 
-def nearly(gain: float) -> np.ndarray:
-    """Features a little better than the usual ones, by noise that differs."""
-    return (
-        features(1.0) + gain * np.eye(3, 12)[LABELS] + 0.35 * np.random.default_rng(7).normal(size=(60, 12))
-    ).astype(np.float32)
-
-
-@pytest.fixture
+@pytest.fixture(scope="module")
 def slight() -> np.ndarray:
-    """Features that gain something, and less than a standard error."""
-    return nearly(0.25)
+    """Features that gain something, less than a standard error, and lose no accuracy."""
+    usual = material(1.0)
+    judge = Judge(usual.labels, usual.groups, usual.folds, np.ones(3))
+    before = Held(heads.fit(usual, head=None, threads=1).logits)
+    for seed in range(50):
+        other = 0.4 * np.random.default_rng(seed).normal(size=(1, 60, 12)) + 0.3 * np.eye(3, 12)[LABELS]
+        found = replace(usual, features=(usual.features + other).astype(np.float32))
+        outcome = judge.compare("fit", "", Held(heads.fit(found, head=None, threads=1).logits), before)
+        if 0 < outcome.gain < outcome.standard_error and outcome.points >= 0:
+            return found.features
+    raise AssertionError("none was found")
 
 
 def outcome_of(monkeypatch: pytest.MonkeyPatch, stand: Stand, one: Tier) -> Outcome:

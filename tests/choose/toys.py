@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from finetune.choose.heads import Material
+from finetune.choose.heads import Material, together
 from finetune.data.catalog import Catalog, Sample
 from finetune.frozen.folds import folds
 
@@ -31,7 +31,7 @@ def features(apart: float, *, views: int = 1, width: int = 12, noise: int = 0) -
 
 
 def material(apart: float = 2.0, *, views: int = 1) -> Material:
-    groups = tuple(f"{number}" for number in range(60))
+    groups = together(CATALOG.samples)
     return Material(CATALOG, features(apart, views=views), LABELS, groups, folds(LABELS, groups, seed=0))
 
 

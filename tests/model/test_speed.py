@@ -1,6 +1,15 @@
-import pytest
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
 
-from finetune.model import speed
+import pytest
+import torch
+
+from finetune.data import decode
+from finetune.model import backbone, speed
+from finetune.model.backbone import Backbone
+from finetune.recipe.cost import Costs
+from finetune.recipe.schema import Images
 from finetune.runtime import start
 
 
@@ -12,3 +21,69 @@ def test_the_rates_of_this_machine_are_positive_and_dated(monkeypatch: pytest.Mo
     assert rates.decode_images > 0
     assert rates.threads == runtime.threads
     assert rates.measured.count("-") == 2
+
+
+@pytest.fixture
+def network() -> Backbone:
+    return backbone.build("test_resnet", size=64)
+
+
+def costs_of(network: Backbone, photos: Path) -> Costs:
+    pixels = network.contract.preprocessing(Images(size=64))
+    return speed.costs(network, pixels, start("float32"), sorted(photos.rglob("*.png")))
+
+
+def test_what_an_image_costs_here_is_measured(network: Backbone, photos: Path) -> None:
+    found = costs_of(network, photos)
+    assert 0 < found.decode < 1
+    assert 0 < found.forward < found.step < 10
+    assert 0 < found.last < 10
+
+
+def test_measuring_leaves_the_network_as_it_was(network: Backbone, photos: Path) -> None:
+    network.module.train()
+    before = {name: tensor.clone() for name, tensor in network.module.state_dict().items()}
+    costs_of(network, photos)
+    assert all(torch.equal(network.module.state_dict()[name], tensor) for name, tensor in before.items())
+    assert all(parameter.grad is None for parameter in network.module.parameters())
+    assert all(module.training for module in network.module.modules())
+
+
+def test_a_few_files_tell_what_many_would(network: Backbone, photos: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    read: list[Path] = []
+    real = decode.read
+    monkeypatch.setattr(decode, "read", lambda path: (read.append(path), real(path))[1])
+    pixels = network.contract.preprocessing(Images(size=64))
+    files = sorted(photos.rglob("*.png"))
+    speed.costs(network, pixels, start("float32"), sorted(files * 10))
+    assert len(read) == 16
+    assert {path.parent.name for path in read} == {"blue", "green", "red"}  # not of the beginning alone
+    read.clear()
+    assert speed.costs(network, pixels, start("float32"), files[:1]).decode > 0
+    assert read == files[:1]
+
+
+def test_a_slow_disk_and_a_slow_network_are_told_apart(
+    network: Backbone, photos: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """By a clock that every decoded image moves by 1 s, and every pass by 5 s for each image of a batch of 8.
+
+    Such a network cannot be run onward from a stage, so that its last stage costs what lies below it too.
+    """
+    now = [0.0]
+    monkeypatch.setattr(speed.time, "perf_counter", lambda: now[0])
+    runtime = replace(start("float32"), threads=1)
+
+    def slowly(seconds: float, real: Callable[..., object]) -> Callable[..., object]:
+        def slow(*given: object, **named: object) -> object:
+            now[0] += seconds
+            return real(*given, **named)
+
+        return slow
+
+    monkeypatch.setattr(decode, "working_image", slowly(1.0, decode.working_image))
+    network.module.forward = slowly(40.0, network.module.forward)  # type: ignore[method-assign]
+    found = speed.costs(
+        network, network.contract.preprocessing(Images(size=64)), runtime, sorted(photos.rglob("*.png"))
+    )
+    assert found == Costs(decode=1.0, forward=5.0, step=5.0, last=10.0)

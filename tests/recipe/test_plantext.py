@@ -72,8 +72,8 @@ def test_without_rates_there_are_no_times() -> None:
 def test_a_probe_says_what_it_sees_and_how_long_that_takes() -> None:
     lines = described(recipe(schedule={"kind": "probe"}), facts(validation=0))
     assert lines[3] == "head: found by cross-validation on the frozen features of the plain view of each"
-    assert lines[4] == "image, in about 95 s"
-    assert any(line.startswith("- about 95 s in all") for line in lines)
+    assert lines[4] == "image, in about 94 s"
+    assert any(line.startswith("- about 94 s in all") for line in lines)
     assert not any(line.startswith(("phase", "rate", "tried")) for line in lines)
 
 
@@ -81,7 +81,7 @@ def test_lp_ft_says_how_many_views_the_probe_and_its_phase_see() -> None:
     asked = recipe(schedule={"kind": "lp_ft", "train": ["stage4", "head"]})
     text = "\n".join(described(asked, facts(train=200, validation=0)))
     for part in (
-        "head: found by cross-validation on the frozen features of 8 views of each image,\nin about 69 s",
+        "head: found by cross-validation on the frozen features of 8 views of each image,\nin about 68 s",
         "    1  stage4 head                     10        70  pretrained  2 min",
         "views of each image kept below the stages that train: 8 in phase 1",
         "- about 3 min in all",
@@ -90,15 +90,15 @@ def test_lp_ft_says_how_many_views_the_probe_and_its_phase_see() -> None:
 
 
 def test_auto_lists_what_it_tries_with_names_times_and_gains() -> None:
-    asked = recipe(schedule={"kind": "auto", "budget": "3m", "candidates": [{"name": "resnet18"}]})
+    asked = recipe(schedule={"kind": "auto", "budget": "90s", "candidates": [{"name": "resnet18"}]})
     text = "\n".join(described(asked, facts(train=200, validation=0, smallest_class=40)))
     for part in (
         "tried in this order                           time  may bring",
-        "a head on the frozen features                 11 s  the baseline that the others\n"
+        "a head on the frozen features                 10 s  the baseline that the others\n"
         + " " * 52
         + "have to beat",
-        "backbone resnet18                              7 s  a point or three from a\n",
-        "- within 3m, what does best on out-of-fold predictions of all 200 images that\n  are not for testing ships",
+        "backbone resnet18                              6 s  a point or three from a\n",
+        "- within 90s, what does best on out-of-fold predictions of all 200 images that\n  are not for testing ships",
         "- training the last stage is not tried: it takes about ",
         "in all: an estimate from the rates measured on this machine",
     ):

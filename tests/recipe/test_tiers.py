@@ -87,12 +87,12 @@ def test_something_cheap_is_tried_after_something_costly_that_did_not_fit() -> N
 
 
 def test_small_images_train_all_stages_at_a_high_rate_before_anything_gentle() -> None:
-    assert [tier.lr for tier in tried(auto()) if tier.epochs] == [1e-4, 1e-4, 1e-3]
-    assert [tier.lr for tier in tried(auto(images={"size": 112})) if tier.epochs] == [1e-4, 1e-4, 1e-3]
+    assert [tier.lr for tier in tried(auto()) if tier.epochs] == [2e-4, 1e-4, 1e-3]
+    assert [tier.lr for tier in tried(auto(images={"size": 112})) if tier.epochs] == [2e-4, 1e-4, 1e-3]
     small_ones = [tier for tier in tried(auto(images={"size": 111})) if tier.epochs]
     assert [(tier.kind, tier.lr) for tier in small_ones] == [
         ("all_stages", 1e-3),
-        ("last_stage", 1e-4),
+        ("last_stage", 2e-4),
         ("all_stages", 1e-4),
     ]
 
@@ -106,8 +106,8 @@ def test_the_frozen_head_is_tried_even_where_it_takes_longer_than_the_budget() -
     asked, many = auto("10s", candidates=CANDIDATES[:1]), small(train=1000)
     assert kinds(tried(asked, many)) == ["frozen"]
     assert why_not(asked, many).splitlines()[:2] == [
-        "a head on the frozen features takes about 49 s, which is more than the budget leaves",
-        "backbone resnet18 is not tried: it takes about 26 s, and no time is left",
+        "a head on the frozen features takes about 48 s, which is more than the budget leaves",
+        "backbone resnet18 is not tried: it takes about 25 s, and no time is left",
     ]
 
 
@@ -201,7 +201,7 @@ SECONDS = st.floats(1e-5, 10)
 
 def same(tier: Tier) -> tuple[object, ...]:
     """What makes it the same way to learn, whatever it costs."""
-    return tier.kind, tier.candidate, tier.fit, tier.views, tier.lr
+    return tier.kind, tier.candidate, tier.fit, tier.views, tier.lr if tier.kind == "all_stages" else None
 
 
 @PROFILE
