@@ -43,7 +43,7 @@ class Shelf:
         """Writes no more, and says so once; an index that is damaged is removed, for the next process to begin anew."""
         if self.keeps:
             where = printable(str(self.folder))
-            self.notes.append(f"the cache in {where} cannot be used: {printable(str(error))}; work goes on without it")
+            self.notes.append(f"the cache in {where} cannot be used: {printable(str(error))}; nothing is kept there")
         self.keeps = False
         if database.is_damage(error):
             database.remove(self.folder / indices.NAME)

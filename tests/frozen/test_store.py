@@ -369,7 +369,7 @@ def test_a_folder_that_cannot_be_made_is_a_note_and_small_collections_work_in_me
     with Store.open(tmp_path / "file") as store:
         assert len(store.notes) == 1
         assert store.notes[0].startswith(f"the cache in {tmp_path}/file/frozen cannot be used: ")
-        assert store.notes[0].endswith("; work goes on without it")
+        assert store.notes[0].endswith("; nothing is kept there")
         some = collection(store)
         assert some.missing(entries(3)) == entries(3)
         some.put(entries(3), values(3))
@@ -378,7 +378,7 @@ def test_a_folder_that_cannot_be_made_is_a_note_and_small_collections_work_in_me
         large = collection(store, large=True)
         assert large.missing(entries(1)) == entries(1)
         for refused in (lambda: large.put(entries(1), values(1)), store.info, store.clear, lambda: store.make_room(1)):
-            with pytest.raises(OutOfResources, match=r"cannot be used: .*; work goes on without it"):
+            with pytest.raises(OutOfResources, match=r"cannot be used: .*; nothing is kept there"):
                 refused()
         assert store.shrink() == 0
         assert len(store.notes) == 1
