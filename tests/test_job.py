@@ -532,7 +532,7 @@ def test_without_a_cache_a_run_is_the_same_and_says_so(
     watching = Watching()
     job.run(recipe, output=tmp_path / "a" / "lost", show=watching)
     (said,) = (line for line in watching.said if "the cache in" in line)
-    assert said.endswith("work goes on without it")
+    assert said.endswith("nothing is kept there")
     assert_same(kept.folder, tmp_path / "a" / "lost")
 
 
