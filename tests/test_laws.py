@@ -11,6 +11,7 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -20,14 +21,25 @@ from PIL import Image
 
 import finetune
 from finetune import job
+from finetune.choose import heads as probes
 from finetune.cli import main
+from finetune.data.adapters import folder
+from finetune.data.catalog import Catalog, Sample, census
 from finetune.data.survey import find, survey
+from finetune.frozen.extract import Extractor, Looks
+from finetune.frozen.families import Trial
+from finetune.frozen.folds import folds
+from finetune.frozen.store import Store
+from finetune.model import backbone
 from finetune.model.classifier import Classifier
 from finetune.predict import evaluate
 from finetune.recipe import file, planfile, planning
 from finetune.recipe.facts import Facts
+from finetune.recipe.network import Linear
 from finetune.recipe.plan import Phase, Plan
-from tests.conftest import SCHEDULES, draw_classes
+from finetune.recipe.schema import Augment, FolderData, Images
+from finetune.runtime import start
+from tests.conftest import SCHEDULES, draw_alike, draw_classes
 from tests.laws import (
     Crash,
     CutAfter,
@@ -129,11 +141,12 @@ def test_a_run_cut_while_it_looks_for_a_head_equals_the_uncut_one(
     recipe = write_recipe(photos, schedule=schedule)
     uncut, cut = tmp_path / "a" / "uncut", tmp_path / "a" / "cut"
     monkeypatch.setenv("FINETUNE_CACHE", str(tmp_path / "cache of the uncut run"))
-    signs = signs_of_life(lambda show: job.run(recipe, output=uncut, show=show))
+    few = ["train.batch_size=9"]
+    signs = signs_of_life(lambda show: job.run(recipe, output=uncut, overrides=few, show=show))
     for number, after in enumerate((signs // 3, 2 * signs // 3, signs - 2)):
         monkeypatch.setenv("FINETUNE_CACHE", str(tmp_path / f"cache {number}"))
         with pytest.raises(Crash):
-            job.run(recipe, output=cut, show=CutAfterSigns(after))
+            job.run(recipe, output=cut, overrides=few, show=CutAfterSigns(after))
         assert not any("elsewhere" in note for note in job.resume(cut).facts["notes"])
         assert_same(uncut, cut)
         shutil.rmtree(cut)
@@ -367,29 +380,125 @@ def test_every_public_function_works_twice_in_one_process(photos: Path, tmp_path
     assert np.array_equal(*(finetune.features(first.folder, photos).values for _ in range(2)))
 
 
+# 9. what is said of held-out images holds for new ones
+
+FEW_TRIALS = (
+    Trial("ncm", "raw"),
+    *(Trial("logistic", "raw", strength) for strength in (1e-3, 0.1, 10.0)),
+    *(Trial("lda", "raw", strength) for strength in (0.5, 0.9)),
+)
+STAGES_SEEN = ("stage3", "stage4")
+
+
+@pytest.fixture(scope="module")
+def scenes(tmp_path_factory: pytest.TempPathFactory) -> Catalog:
+    """Scenes of three classes that are hard to tell apart. Of a third of them there are exact copies, of a third other
+    images under the same group.
+    """
+    root = draw_alike(tmp_path_factory.mktemp("scenes"), dict.fromkeys("abc", 160), apart=50, spread=20)
+    generator = np.random.default_rng(1)
+    for path in sorted(root.rglob("*.png")):
+        pixels = np.asarray(Image.open(path))
+        for number in range(2 if int(path.stem) % 3 < 2 else 0):
+            more = path.with_name(f"{path.stem} {number}.png")
+            if int(path.stem) % 3 == 0:
+                shutil.copy(path, more)
+            else:
+                Image.fromarray(generator.permuted(pixels.reshape(-1, 3), axis=0).reshape(pixels.shape)).save(more)
+    found, _ = census(folder.read(FolderData(root=str(root))), on_bad_image="error", threads=1)
+    grouped = (replace(one, group=scene(one) if int(scene(one)[2:]) % 3 == 1 else None) for one in found.samples)
+    return replace(found, samples=tuple(grouped))
+
+
+def scene(sample: Sample) -> str:
+    """Such as a/007."""
+    return sample.key[:5]
+
+
+def optimism(given: probes.Material, new: np.ndarray, labels: np.ndarray) -> tuple[float, float]:
+    """The accuracy of a probe on new images, and how much that on held-out images is above it."""
+    probe = probes.fit(given, head=Linear(), threads=1, trials=FEW_TRIALS)
+    accuracy = float(np.mean(probe.fitted.logits(new).argmax(axis=1) == labels))
+    return accuracy, float(np.mean(probe.logits.argmax(axis=1) == given.labels)) - accuracy
+
+
+def test_out_of_fold_and_test_accuracy_agree(scenes: Catalog, tmp_path: Path) -> None:
+    network = backbone.build("test_resnet", size=32)
+    looks = Looks(network.contract.preprocessing(Images(size=32)), Augment(kind="standard"))
+    found, careless = [], []
+    with Store.open(tmp_path) as store:
+        extractor = Extractor(network, looks=looks, runtime=start("float32"), store=store)
+        for seed in range(10):
+            learnt = _half(scenes, seed)
+            train = scenes.select([place for place, one in enumerate(scenes.samples) if scene(one) in learnt])
+            test = scenes.select([place for place, one in enumerate(scenes.samples) if scene(one) not in learnt])
+            given = probes.material(extractor, train, stages=STAGES_SEEN, views=2, seed=seed)
+            new = extractor.pooled(test.samples, stages=STAGES_SEEN)[0]
+            found.append(optimism(given, new, test.labels))
+            if seed < 4:
+                alone = replace(given, groups=train.keys, folds=folds(given.labels, train.keys, seed=seed))
+                careless.append(optimism(alone, new, test.labels))
+    accuracy, difference = np.mean(found, axis=0)
+    assert 0.7 < accuracy < 0.9
+    assert abs(difference) < 0.02
+    assert np.mean(careless, axis=0)[1] > 0.03  # with copies and groups on both sides of folds
+
+
+def _half(scenes: Catalog, seed: int) -> set[str]:
+    """The names of half of the scenes, of each class and kind of scene alike."""
+    names, generator = sorted({scene(one) for one in scenes.samples}), np.random.default_rng(seed)
+    learnt: set[str] = set()
+    for name in "abc":
+        for kind in range(3):
+            alike = [one for one in names if one[0] == name and int(one[2:]) % 3 == kind]
+            learnt.update(generator.permutation(alike)[: len(alike) // 2].tolist())
+    return learnt
+
+
 # 10. two runs of one recipe
+
+
+@pytest.mark.parametrize("schedule", ["probe", "lp_ft"])
+def test_a_warm_cache_and_a_cold_one_give_the_same_bytes(
+    schedule: str, photos: Path, tmp_path: Path, write_recipe: Write, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    recipe = write_recipe(photos, schedule=schedule)
+    for name, cache in (("cold", "one"), ("warm", "one"), ("cold again", "another")):
+        monkeypatch.setenv("FINETUNE_CACHE", str(tmp_path / cache))
+        job.run(recipe, output=tmp_path / "a" / name)
+    assert_same(tmp_path / "a" / "cold", tmp_path / "a" / "warm")
+    assert_same(tmp_path / "a" / "cold", tmp_path / "a" / "cold again")
 
 
 def test_two_runs_are_the_same_bytes_whatever_the_process(tmp_path: Path) -> None:
     here, there = tmp_path / "here", tmp_path / "there" / "deeper"
+    schedules = {"full": "{kind: full, epochs: 2}", "lp_ft": "{kind: lp_ft, train: [stage4, head], epochs: 2}"}
     draw_classes(here / "photos", {"red": 8, "green": 8, "blue": 8})
     for path in sorted((here / "photos").rglob("*.png"), reverse=True):
         copy = there / path.relative_to(here)
         copy.parent.mkdir(parents=True, exist_ok=True)
         shutil.copy(path, copy)
-    for root, seed, start in ((here, "1", here), (there, "2", tmp_path)):
-        recipe = root / "toy.yaml"
-        recipe.write_text(
-            "data: {kind: folder, root: photos}\nbackbone: {name: test_resnet, weights: {kind: random}}\n"
-            "schedule: {kind: full, epochs: 2}\nimages: {size: 32}\ntrain: {batch_size: 4}\n"
-        )
-        code = f"import finetune; finetune.run({str(recipe)!r}, output={str(root / 'bundle')!r})"
-        environment = {**os.environ, "PYTHONHASHSEED": seed, "PYTHONPATH": str(ROOT)}
+    for root, seed, where in ((here, "1", here), (there, "2", tmp_path)):
+        code = "import finetune\n"
+        for name, schedule in schedules.items():
+            recipe = root / f"{name}.yaml"
+            recipe.write_text(
+                "data: {kind: folder, root: photos}\nbackbone: {name: test_resnet, weights: {kind: random}}\n"
+                f"schedule: {schedule}\nimages: {{size: 32}}\ntrain: {{batch_size: 4}}\n"
+            )
+            code += f"finetune.run({str(recipe)!r}, output={str(root / f'{name} bundle')!r})\n"
+        environment = {
+            **os.environ,
+            "PYTHONHASHSEED": seed,
+            "PYTHONPATH": str(ROOT),
+            "FINETUNE_CACHE": str(root / "cache"),
+        }
         done = subprocess.run(
-            [sys.executable, "-c", code], cwd=start, env=environment, capture_output=True, text=True, check=False
+            [sys.executable, "-c", code], cwd=where, env=environment, capture_output=True, text=True, check=False
         )
         assert done.returncode == 0, done.stderr
-    assert_same(here / "bundle", there / "bundle")
+    for name in schedules:
+        assert_same(here / f"{name} bundle", there / f"{name} bundle")
 
 
 def test_the_classifier_is_the_one_in_the_bundle(photos: Path, tmp_path: Path, write_recipe: Write) -> None:

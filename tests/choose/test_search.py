@@ -1,3 +1,4 @@
+import functools
 import json
 import math
 from collections.abc import Callable, Mapping, Sequence
@@ -17,6 +18,7 @@ from finetune.choose.evidence import Held, Judge, Outcome
 from finetune.choose.search import CLEARLY, Found, Surroundings, search
 from finetune.choose.tuning import SHARES, Tuned
 from finetune.errors import DataError, Diverged, OutOfResources, UsageError
+from finetune.frozen import probe as probing
 from finetune.recipe.facts import Facts
 from finetune.recipe.network import BackboneChoice, Multilayer, Random
 from finetune.recipe.plan import Tier
@@ -31,6 +33,14 @@ FACTS = Facts(60, 0, 20, 3, 20, 20, pretrained=True, batch_size=32)
 LARGE, SMALL = (BackboneChoice(name=name, weights=Random()) for name in ("resnet50", "resnet18"))
 FROZEN = Tier(kind="frozen", gain="", seconds=1.0)
 STAGE_SETS = {"stage3 + stage4", "stage2 + stage3 + stage4", "stage3"}
+
+
+@pytest.fixture(autouse=True)
+def few_heads(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A search for a head that is over sooner."""
+    monkeypatch.setattr(probing, "STRENGTHS", (0.01, 0.1, 1.0))
+    monkeypatch.setattr(probing, "SHRINKAGES", (0.5,))
+    monkeypatch.setattr(probing, "FINER", (0.5, 2.0))
 
 
 def tier(kind: str, **values: Any) -> Tier:
@@ -237,7 +247,7 @@ def test_less_log_loss_with_less_accuracy_is_no_gain(monkeypatch: pytest.MonkeyP
 # dearer ones need a standard error
 
 
-@pytest.fixture(scope="module")
+@functools.cache
 def slight() -> np.ndarray:
     """Features that gain something, less than a standard error, and lose no accuracy."""
     usual = material(1.0)
@@ -256,8 +266,8 @@ def outcome_of(monkeypatch: pytest.MonkeyPatch, stand: Stand, one: Tier) -> Outc
     return stand.run(monkeypatch, one).outcomes[1]
 
 
-def test_a_slight_gain_is_enough_for_what_costs_no_more(monkeypatch: pytest.MonkeyPatch, slight: np.ndarray) -> None:
-    stand = Stand(Table(1.0, {plain(backbone="resnet18"): slight}), candidates=(SMALL,))
+def test_a_slight_gain_is_enough_for_what_costs_no_more(monkeypatch: pytest.MonkeyPatch) -> None:
+    stand = Stand(Table(1.0, {plain(backbone="resnet18"): slight()}), candidates=(SMALL,))
     outcome = outcome_of(monkeypatch, stand, tier("backbone", candidate=1))
     assert 0 < outcome.gain < outcome.standard_error
     assert outcome.points >= 0
@@ -265,12 +275,10 @@ def test_a_slight_gain_is_enough_for_what_costs_no_more(monkeypatch: pytest.Monk
 
 
 @pytest.mark.parametrize("kind", ["fit", "stages", "backbone"])
-def test_a_slight_gain_is_not_enough_for_what_costs_more(
-    kind: str, monkeypatch: pytest.MonkeyPatch, slight: np.ndarray
-) -> None:
+def test_a_slight_gain_is_not_enough_for_what_costs_more(kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
     huge = BackboneChoice(name="resnet101", weights=Random())
-    table = Table(1.0, {plain(fit="squash"): slight, plain(backbone="resnet101"): slight})
-    table[plain(stages=("stage3", "stage4"))] = slight
+    table = Table(1.0, {plain(fit="squash"): slight(), plain(backbone="resnet101"): slight()})
+    table[plain(stages=("stage3", "stage4"))] = slight()
     stand = Stand(table, candidates=(huge,))
     one = {"fit": tier("fit", fit="squash"), "stages": tier("stages"), "backbone": tier("backbone", candidate=1)}[kind]
     outcome = outcome_of(monkeypatch, stand, one)
