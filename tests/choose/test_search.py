@@ -422,6 +422,9 @@ def test_views_that_were_fitted_already_are_not_fitted_again(monkeypatch: pytest
     stand = Stand(Table(), tuning=answers({}))
     stand.run(monkeypatch, tier("views", views=2), LAST)
     assert [views for _, _, _, views, _ in stand.asked] == [1, 2]
+    plainly = Stand(Table(), tuning=answers({}))
+    plainly.run(monkeypatch, ALL)
+    assert [views for _, _, _, views, _ in plainly.asked] == [1]
 
 
 def test_as_many_folds_are_tried_as_the_plan_says(monkeypatch: pytest.MonkeyPatch) -> None:
