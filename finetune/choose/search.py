@@ -3,6 +3,7 @@
 It knows nothing of bundles and of test images.
 """
 
+import contextlib
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from typing import assert_never
@@ -32,6 +33,8 @@ from finetune.train.setting import Setting
 
 # the widest first: its pass computes what the others need
 SEVERAL: tuple[tuple[str, ...], ...] = (("stage2", "stage3", "stage4"), ("stage3", "stage4"), ("stage3",))
+BELOW_LAST = "stage3"
+WARMING = 1.5  # times what is expected, that the first pass may take
 CLEARLY = 2.0  # standard errors
 
 
@@ -94,9 +97,10 @@ class _Search:
 
     def run(self, tiers: Sequence[Tier]) -> Found:
         begun = self.around.left()
+        self.keeps = any(tier.kind == "last_stage" for tier in tiers)
         self.best = self._baseline()
         expected = tiers[0].seconds
-        slower = max(1.0, (begun - self.around.left()) / expected) if expected else 1.0
+        slower = max(1.0, (begun - self.around.left()) / (WARMING * expected)) if expected else 1.0
         for tier in tiers[1:]:
             dearer = 1.0 if tier.kind == "backbone" else self._dearer()
             needed = (tier.seconds or 0.0) * slower * dearer
@@ -208,11 +212,26 @@ class _Search:
     def _views(self, tier: Tier) -> None:
         best = self.best
         recipe = best.recipe.model_copy(update={"train": best.recipe.train.model_copy(update={"views": tier.views})})
+        if self.keeps and recipe.stages == ("stage4",):
+            self._keep_maps(recipe, tier.views)
         given, probe = self._probe(recipe, best.network, views=tier.views, trials=heads.near(best.probe.trial))
         if recipe.stages == ("stage4",):
             best.viewed = given, probe
         if self._beats(tier, named(tier), Held(probe.logits)):
             self._take(recipe=recipe, given=given, probe=probe, held=Held(probe.logits))
+
+    def _keep_maps(self, recipe: Recipe, views: int) -> None:
+        """The pass that gives the features of all views also leaves what training the last stage begins from."""
+        extractor = self.around.setting(recipe, self.best.network).extractor(self.best.network)
+        with contextlib.suppress(OutOfResources):  # said when that tier's turn comes
+            extractor.activations(
+                self.catalog.samples,
+                stage=BELOW_LAST,
+                views=views,
+                stored_as=recipe.train.activations,
+                also=("stage4",),
+                check=self.around.check("features"),
+            )
 
     def _tune(self, tier: Tier) -> None:
         """Trains in folds, as many as there is time for, and stops early where it is clear that nothing comes of it."""

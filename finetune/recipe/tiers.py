@@ -1,6 +1,6 @@
 """Which ways to learn `auto` tries within its budget, in which order, and why. A pure rule from facts and costs."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from finetune.recipe.cost import LAST_STAGE, Costs, duration, fitting, image_size, passing, shares, with_backbone
@@ -48,7 +48,7 @@ def tiers(recipe: Recipe, facts: Facts, costs: Costs | None, *, views: int) -> t
     left = schedule.seconds - _finish(facts, costs)
     chosen: list[Tier] = []
     reasons = [_on_evidence(images, schedule)]
-    for alternatives, against in _considered(recipe, facts, costs, views=views):
+    for alternatives, against in _considered(recipe, facts, costs, chosen, views=views):
         tier = next((one for one in alternatives if (one.seconds or 0.0) <= left), alternatives[-1])
         needed = tier.seconds or 0.0
         if tier.kind == "frozen" and needed > left:
@@ -90,10 +90,10 @@ def _on_evidence(images: int, schedule: Auto) -> str:
 
 
 def _considered(
-    recipe: Recipe, facts: Facts, costs: Costs | None, *, views: int
+    recipe: Recipe, facts: Facts, costs: Costs | None, chosen: Sequence[Tier], *, views: int
 ) -> Iterator[tuple[tuple[Tier, ...], str]]:
     """Every tier with its cost, from the cheapest, each in its best form and in cheaper ones, and what speaks against
-    it before the budget is asked.
+    it before the budget is asked. `chosen` are those before it that fit: views are passed through the network once.
     """
     images = facts.train + facts.validation
     frozen = _heads(images, passing(images, costs))
@@ -118,9 +118,11 @@ def _considered(
     few = f"the smallest class has {count} {'image' if count == 1 else 'images'}" if count < FEWEST else ""
     for tuning in (ALL, GENTLY, ALL_GENTLY) if small else (GENTLY, ALL_GENTLY, ALL):
         most = 1 if images > FEW else MOST_FOLDS if tuning is GENTLY else LEAST_FOLDS
-        ways = [_tuned(tuning, images, costs, views=views, folds=folds) for folds in range(most, 0, -1)]
+        new = 0 if any(tier.kind == "views" for tier in chosen) else views
+        ways = [_tuned(tuning, images, costs, views=views, new=new, folds=folds) for folds in range(most, 0, -1)]
         if tuning is GENTLY:
-            ways += [_tuned(BRIEFLY, images, costs, views=views, folds=folds) for folds in (2, 1) if folds <= most]
+            brief = [folds for folds in (2, 1) if folds <= most]
+            ways += [_tuned(BRIEFLY, images, costs, views=views, new=new, folds=folds) for folds in brief]
         yield tuple(ways), few
         if tuning is GENTLY and not small:
             yield (several,), ""
@@ -153,13 +155,15 @@ def _heads(rows: int, features: float | None, *, heads: int = 1) -> float | None
     return None if features is None else features + heads * fitting(rows)
 
 
-def _tuned(tuning: Tuning, images: int, costs: Costs | None, *, views: int, folds: int) -> Tier:
-    """Every fold that is tried is trained on the images of the others, then once on all of them."""
+def _tuned(tuning: Tuning, images: int, costs: Costs | None, *, views: int, new: int, folds: int) -> Tier:
+    """Every fold that is tried is trained on the images of the others, then once on all of them; `new` views have not
+    been passed through the network yet.
+    """
     last = tuning.kind == "last_stage"
     seconds = None
     if costs is not None:
         below, _ = shares(LAST_STAGE)
-        filling = images * (costs.decode + views * below * costs.forward) if last else 0.0
+        filling = images * (costs.decode + new * below * costs.forward) if last and new else 0.0
         step = costs.last if last else costs.decode + costs.step
         seconds = filling + (folds * (1 - 1 / MOST_FOLDS) + 1) * tuning.epochs * images * step
     return Tier(

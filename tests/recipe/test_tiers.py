@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from finetune.recipe.cost import LAST_STAGE, Costs, fitting, passing, shares
+from finetune.recipe.cost import Costs, fitting, passing
 from finetune.recipe.facts import Facts
 from finetune.recipe.plan import Tier
 from finetune.recipe.schema import Recipe
@@ -179,9 +179,7 @@ def test_views_are_kept_below_the_last_stage_and_made_anew_below_all() -> None:
 
 def test_training_costs_its_folds_and_once_more_all_images() -> None:
     last, every = (tier for tier in tried(auto()) if tier.epochs and tier.gain != ALL.gain)
-    below, _ = shares(LAST_STAGE)
-    filling = 200 * (COSTS.decode + 8 * below * COSTS.forward)
-    assert last.seconds == pytest.approx(filling + (5 * 0.8 + 1) * GENTLY.epochs * 200 * COSTS.last)
+    assert last.seconds == pytest.approx((5 * 0.8 + 1) * GENTLY.epochs * 200 * COSTS.last)
     once = ALL_GENTLY.epochs * 200 * (COSTS.decode + COSTS.step)
     assert every.seconds == pytest.approx((2 * 0.8 + 1) * once)
 
