@@ -507,8 +507,8 @@ def test_the_pass_of_the_views_leaves_what_the_last_stage_is_trained_from(monkey
 
 
 def test_a_machine_that_is_slower_than_thought_tries_less(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The baseline was to take 1 s and took 15, of which a half is put down to warming: what was to take 9 s is expected
-    to take 90.
+    """The baseline was to take 1 s and took 15, of which a third is put down to warming: what was to take 9 s is then
+    expected to take 90.
     """
     found = Stand(Table(), seconds=(100, 85, 80)).run(monkeypatch, tier("stages", seconds=9.0))
     assert "about 90 s are needed and 80 s are left" in found.reasons[0]
