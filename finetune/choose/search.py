@@ -15,7 +15,7 @@ from finetune.choose.evidence import Held, Judge, Outcome
 from finetune.choose.heads import Material, material
 from finetune.choose.tuning import SHARES, Tuned, Watch, tuned
 from finetune.data.catalog import Catalog
-from finetune.errors import Diverged, OutOfResources, UsageError
+from finetune.errors import Diverged, Offline, OutOfResources, UsageError, WeightsError
 from finetune.frozen.probe import Probe, Trial
 from finetune.model.backbone import Backbone
 from finetune.predict import Check
@@ -110,7 +110,7 @@ class _Search:
                 continue
             try:
                 self._try(tier)
-            except (Diverged, OutOfResources, UsageError) as error:
+            except (Diverged, OutOfResources, UsageError, WeightsError, Offline) as error:
                 self._leave_out(tier, f"it fails: {str(error).splitlines()[0]}")
         best = self.best
         return Found(self._chosen(), best.held, tuple(best.outcomes), tuple(best.reasons), best.probe)
