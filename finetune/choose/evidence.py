@@ -6,6 +6,7 @@ import numpy as np
 
 from finetune.frozen.choice import Jury
 from finetune.recipe.plan import TierKind
+from finetune.scores.metrics import log_losses
 
 Array = np.ndarray
 
@@ -67,13 +68,13 @@ class Judge:
     def log_loss(self, held: Held) -> float:
         """Of all images that were asked about, every class counting as `class_weights` say."""
         asked = held.asked
-        return float(np.average(_losses(held.logits[asked], self.labels[asked]), weights=self._weights(asked)))
+        return float(np.average(log_losses(held.logits[asked], self.labels[asked]), weights=self._weights(asked)))
 
     def compare(self, kind: TierKind, name: str, held: Held, against: Held, *, verdict: str = "") -> Outcome:
         """The outcome of `held` against another, without a verdict yet."""
         both = held.asked & against.asked
         labels, weights = self.labels[both], self._weights(both)
-        losses, others = _losses(held.logits[both], labels), _losses(against.logits[both], labels)
+        losses, others = log_losses(held.logits[both], labels), log_losses(against.logits[both], labels)
         right, before = (np.argmax(one.logits[both], axis=1) == labels for one in (held, against))
         return Outcome(
             kind=kind,
@@ -93,9 +94,3 @@ class Judge:
     def _jury(self, chosen: Array) -> Jury:
         numbers = np.unique(np.array(self.groups, dtype=object)[chosen], return_inverse=True)[1]
         return Jury(self.labels[chosen], self._weights(chosen), self.folds[chosen], numbers)
-
-
-def _losses(logits: Array, labels: Array) -> Array:
-    exact = logits.astype(np.float64)
-    exact -= exact.max(axis=1, keepdims=True)
-    return np.asarray(np.log(np.exp(exact).sum(axis=1)) - np.take_along_axis(exact, labels[:, None], axis=1)[:, 0])

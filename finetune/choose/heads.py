@@ -9,15 +9,14 @@ from torch import nn
 from finetune.data.catalog import Catalog, Sample
 from finetune.errors import UsageError
 from finetune.frozen import probe as probing
+from finetune.frozen.design import DIRECTIONS, SCALINGS, Scaling
 from finetune.frozen.extract import Extractor
-from finetune.frozen.families import SCALINGS, Scaling, Trial
+from finetune.frozen.families import Trial
 from finetune.frozen.folds import folds
 from finetune.frozen.probe import Probe
 from finetune.model import heads
 from finetune.predict import Check
 from finetune.recipe.network import Cosine, HeadChoice, Linear, Multilayer
-
-DIRECTIONS: tuple[Scaling, ...] = ("l2", "centred l2")
 
 
 @dataclass(frozen=True, eq=False)

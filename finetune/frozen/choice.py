@@ -12,6 +12,7 @@ import numpy.typing as npt
 
 from finetune.frozen.families import Family, Trial
 from finetune.scores.calibration import temperature
+from finetune.scores.metrics import log_losses
 
 Array = npt.NDArray[Any]
 
@@ -112,10 +113,3 @@ def _freedom(trial: Trial) -> float:
     if trial.family == "lda":
         return 1 - (_LEDOIT_WOLF if trial.strength is None else trial.strength)
     return trial.strength or 0.0
-
-
-def log_losses(logits: Array, labels: Array) -> Array:
-    """(n,) float64, in nats, of logits (n, classes)."""
-    exact = logits.astype(np.float64)
-    exact -= exact.max(axis=1, keepdims=True)
-    return np.asarray(np.log(np.exp(exact).sum(axis=1)) - np.take_along_axis(exact, labels[:, None], axis=1)[:, 0])

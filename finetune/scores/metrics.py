@@ -57,7 +57,7 @@ def accuracy(predictions: Predictions) -> float:
 def log_loss(predictions: Predictions) -> float:
     """The mean log-loss in nats, alone: as in `scores`."""
     labels = _labels(predictions)
-    return float((_label_losses if predictions.multilabel else _log_losses)(predictions.logits, labels).mean())
+    return float((_label_losses if predictions.multilabel else log_losses)(predictions.logits, labels).mean())
 
 
 def _labels(predictions: Predictions) -> Array:
@@ -118,7 +118,7 @@ def _one_label(predictions: Predictions, labels: Array, resamples: int) -> dict[
     ranks = _ranks(predictions.logits, labels)
     ks = [k for k in TOP_K if k < len(classes)]
     per_image = {
-        "log_loss": _log_losses(predictions.logits, labels)[:, None],
+        "log_loss": log_losses(predictions.logits, labels)[:, None],
         "brier": _brier(predictions.probabilities, labels)[:, None],
         "accuracy": (ranks == 0).astype(np.float64)[:, None],
         "top_k": (ranks[:, None] < np.array(ks)).astype(np.float64),
@@ -155,7 +155,8 @@ def _ranks(logits: Array, labels: Array) -> Array:
     return np.asarray(((logits > true) | before).sum(axis=1))
 
 
-def _log_losses(logits: Array, labels: Array) -> Array:
+def log_losses(logits: Array, labels: Array) -> Array:
+    """(n,) float64, in nats, of logits (n, classes)."""
     exact = logits.astype(np.float64)
     exact -= exact.max(axis=1, keepdims=True)
     return np.asarray(np.log(np.exp(exact).sum(axis=1)) - np.take_along_axis(exact, labels[:, None], axis=1)[:, 0])

@@ -1,9 +1,10 @@
 import numpy as np
 import pytest
 
-from finetune.frozen.choice import Jury, log_losses
+from finetune.frozen.choice import Jury
 from finetune.frozen.families import Trial
 from finetune.scores.calibration import temperature
+from finetune.scores.metrics import log_losses
 
 N = 120
 NCM, COSINE, LDA, LOGISTIC = (
