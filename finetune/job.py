@@ -39,6 +39,7 @@ from finetune.runtime import Runtime, StopRequests, generators_kept, seed, start
 from finetune.scores.metrics import scores
 from finetune.scores.predictions import Predictions
 from finetune.train import checkpoint
+from finetune.train.boundary import needed
 from finetune.train.loop import Epoch, Training, fit
 from finetune.train.setting import Setting
 from finetune.train.settle import settle
@@ -178,6 +179,7 @@ def _work(job: _Job, plan: Plan, kept: checkpoint.Checkpoint | None = None) -> N
         setting = job.setting(recipe, network, plan)
         classifier, head = _classifier(job, recipe, setting, network)
         job.show.say(record.model(job.bundle, classifier, head, receipt, setting))
+        _say_of_maps(job, setting, network)
         training = Training(classifier, setting)
         start = training.trained if plan.probe_views is not None else {}
         if kept is not None:
@@ -288,6 +290,15 @@ def _train(job: _Job, training: Training) -> None:
         job.show.event(event, epochs=epochs)
         job.stop.check()
     training.take_best()
+
+
+def _say_of_maps(job: _Job, setting: Setting, network: Backbone) -> None:
+    """What will be kept below the stages that train, before any of it is computed."""
+    for phase in setting.plan.phases:
+        if phase.views is not None and phase.boundary not in (None, "stage4"):
+            images, size, kept = len(setting.split.train), setting.preprocessing.size, setting.train.activations
+            stage = str(phase.boundary)
+            job.show.say(needed(network, stage, images=images, views=phase.views, size=size, stored_as=kept))
 
 
 def _settle(job: _Job, recipe: Recipe, training: Training, start: dict[str, Tensor], plan: Plan) -> None:

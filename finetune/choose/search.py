@@ -29,6 +29,7 @@ from finetune.recipe.schedule import Probe as ProbeSchedule
 from finetune.recipe.schema import Recipe
 from finetune.recipe.section import STAGES
 from finetune.recipe.tiers import named
+from finetune.train.boundary import needed
 from finetune.train.setting import Setting
 
 # the widest first: its pass computes what the others need
@@ -222,13 +223,20 @@ class _Search:
 
     def _keep_maps(self, recipe: Recipe, views: int) -> None:
         """The pass that gives the features of all views also leaves what training the last stage begins from."""
-        extractor = self.around.setting(recipe, self.best.network).extractor(self.best.network)
+        setting = self.around.setting(recipe, self.best.network)
+        extractor, kept, size = (
+            setting.extractor(self.best.network),
+            recipe.train.activations,
+            setting.preprocessing.size,
+        )
+        images = len(self.catalog)
+        self.around.say(needed(self.best.network, BELOW_LAST, images=images, views=views, size=size, stored_as=kept))
         with contextlib.suppress(OutOfResources):  # said when that tier's turn comes
             extractor.activations(
                 self.catalog.samples,
                 stage=BELOW_LAST,
                 views=views,
-                stored_as=recipe.train.activations,
+                stored_as=kept,
                 also=("stage4",),
                 check=self.around.check("features"),
             )

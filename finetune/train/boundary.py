@@ -11,10 +11,12 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from finetune.bundle.durable import size as in_units
 from finetune.data.catalog import Catalog
 from finetune.errors import UsageError
-from finetune.frozen.activations import StoredAs
+from finetune.frozen.activations import StoredAs, activation_bytes
 from finetune.frozen.extract import Extractor
+from finetune.model.backbone import Backbone
 from finetune.model.classifier import Classifier
 from finetune.predict import Check
 from finetune.recipe.plan import Phase
@@ -88,6 +90,14 @@ class Boundary:
     def _on_device(self, rows: np.ndarray) -> Tensor:
         tensor = torch.from_numpy(rows).to(self.runtime.device, non_blocking=True)
         return tensor.contiguous(memory_format=torch.channels_last) if tensor.ndim == 4 else tensor
+
+
+def needed(network: Backbone, stage: str, *, images: int, views: int, size: int, stored_as: StoredAs) -> str:
+    """What the maps that leave `stage` will take on the disk, in words, known before any is computed."""
+    bytes_ = activation_bytes(network, stage, images=images, views=views, stored_as=stored_as, size=size)
+    return (
+        f"maps kept of {images} images in {views} views after {stage}: {in_units(bytes_)} of the cache as {stored_as}"
+    )
 
 
 def boundary(

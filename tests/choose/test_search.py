@@ -80,7 +80,9 @@ class Stand:
         monkeypatch.setattr(searching, "tuned", self._tuned)
         clock = iter([*self.seconds, *[self.seconds[-1]] * 1000])
         around = Surroundings(
-            network=lambda recipe: SimpleNamespace(name=recipe.backbone.name),  # type: ignore[arg-type, return-value]
+            network=lambda recipe: SimpleNamespace(  # type: ignore[arg-type, return-value]
+                name=recipe.backbone.name, shape=lambda stage, size: (8, size // 16, size // 16)
+            ),
             setting=self._setting,  # type: ignore[arg-type]
             left=lambda: next(clock),
             say=self.said.append,
@@ -103,7 +105,12 @@ class Stand:
             self.kept.append((network.name, stage, views, stored_as, tuple(also)))
 
         extractor = SimpleNamespace(pooled=pooled, activations=activations)
-        return SimpleNamespace(extractor=lambda network: extractor, runtime=SimpleNamespace(threads=1), recipe=recipe)
+        return SimpleNamespace(
+            extractor=lambda network: extractor,
+            runtime=SimpleNamespace(threads=1),
+            recipe=recipe,
+            preprocessing=SimpleNamespace(size=64),
+        )
 
     def _tuned(
         self, network: Any, given: Any, probe: Any, phase: Any, *, folds: Any, enough: Any, **others: Any
@@ -501,6 +508,7 @@ def test_the_pass_of_the_views_leaves_what_the_last_stage_is_trained_from(monkey
     both = Stand(Table(), tuning=answers({1.0: 1.0}))
     both.run(monkeypatch, tier("views", views=2), LAST)
     assert both.kept == [("resnet50", "stage3", 2, "float16", ("stage4",))]
+    assert "maps kept of 60 images in 2 views after stage3: 30.7 kB of the cache as float16" in both.said
     alone = Stand(Table())
     alone.run(monkeypatch, tier("views", views=2))
     assert alone.kept == []

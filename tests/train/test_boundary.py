@@ -7,16 +7,18 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from finetune.bundle.durable import size
 from finetune.data.catalog import Catalog, Sample
 from finetune.errors import UsageError
 from finetune.frozen.activations import StoredAs
 from finetune.frozen.store import Store
+from finetune.model import backbone
 from finetune.model.classifier import set_training
 from finetune.predict import evaluate
 from finetune.recipe.plan import Phase, Plan
 from finetune.runtime import start
 from finetune.train.batches import order
-from finetune.train.boundary import Boundary, Onward, boundary
+from finetune.train.boundary import Boundary, Onward, boundary, needed
 from finetune.train.loop import Training
 from tests.conftest import draw_classes
 from tests.laws import epochs, training
@@ -313,3 +315,11 @@ def test_it_says_how_far_it_is_and_may_be_stopped(photos: Path, write_recipe: Wr
     images = len(run.setting.split.train)
     kept.logits(images, check=lambda done, total: seen.append((done, total)))
     assert seen == [(8, images), (images, images)]
+
+
+def test_what_maps_will_take_is_said_before_they_are_computed() -> None:
+    network = backbone.build("test_resnet", size=32)
+    shape = network.shape("stage3", size=32)
+    told = needed(network, "stage3", images=100, views=8, size=32, stored_as="float32")
+    assert told.startswith("maps kept of 100 images in 8 views after stage3: ")
+    assert told.endswith(f"{size(3200 * int(np.prod(shape)))} of the cache as float32")
