@@ -1,8 +1,8 @@
 """What a feature pass costs beside its parts, and how much memory it needs: python benchmarks/extraction.py --help
 
 speed: CPU seconds per image of `Extractor.pooled` from JPEG files (hashing, decoding, the network, the store) against
-those of the bare network on random tensors and of a bare Pillow decode-and-resize of the same files, in alternating
-rounds in one process; the claim is a median ratio of at most 1 / 0.90.
+those of the bare network on random tensors and of a bare Pillow decode-and-resize of the same files with the same filter,
+in alternating rounds in one process; the claim is a median ratio of at most 1 / 0.90.
 memory: the peak of `finetune.features` over many different images against that over few, each in a process of its own;
 the claim is at most 50 MB more.
 
@@ -41,7 +41,7 @@ def main() -> None:
     options.add_argument("--networks", nargs="+", help="[resnet18 and resnet50 for speed, resnet18 for memory]")
     options.add_argument("--precisions", nargs="+", default=["float32", "bf16"])
     options.add_argument(
-        "--images", type=int, nargs="+", help="speed: per round [256]; memory: few and many [2000 20000]"
+        "--images", type=int, nargs="+", help="speed: per round [512]; memory: few and many [2000 20000]"
     )
     options.add_argument("--rounds", type=int, default=9)
     options.add_argument("--size", type=int, default=64, help="side of the network's input, for memory")
@@ -53,7 +53,7 @@ def main() -> None:
     elif given.what == "speed":
         networks = given.networks or ["resnet18", "resnet50"]
         for network, precision in itertools.product(networks, given.precisions):
-            row = speed(network, precision, images=(given.images or [256])[0], rounds=given.rounds)
+            row = speed(network, precision, images=(given.images or [512])[0], rounds=given.rounds)
             keep(row, given.output)
     else:
         keep(
@@ -95,11 +95,11 @@ def speed(network: str, precision: Any, *, images: int, rounds: int) -> dict[str
                     built.module.eval()(noise).float().cpu()
 
         def pillow() -> None:
-            working = preprocessing.working
+            working, filtered = preprocessing.working, Image.Resampling[preprocessing.interpolation.upper()]
             for path in paths:
                 with Image.open(path) as image:
                     width = working * image.width // image.height
-                    np.asarray(image.convert("RGB").resize((width, working), Image.Resampling.BILINEAR))
+                    np.asarray(image.convert("RGB").resize((width, working), filtered))
 
         parts = {"features": features, "network": bare, "pillow": pillow}
         spent: dict[str, list[float]] = {name: [] for name in parts}

@@ -7,7 +7,6 @@ the image and never from its name. It knows nothing of labels and of what is lea
 import contextlib
 import functools
 import json
-from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import islice
@@ -38,6 +37,7 @@ VERSION = 1  # of everything here that decides a number; a new one leaves all th
 _PACKAGES = ("albumentations", "numpy", "opencv-python-headless", "pillow", "timm", "torch")
 _CHUNK = 1024  # views that are dealt with together
 _MEMORY = 2**25  # bytes of their rows
+_TOGETHER = 64  # views that are put into the store at once: each time costs as much as some images
 
 Taken = tuple[str, Pool | None]  # what of the network, and how it is pooled; None: as it leaves
 
@@ -86,6 +86,7 @@ class Extractor:
         self._scratch: dict[str, Scratch] = {}
         self._tapped: dict[tuple[str, ...], nn.Module] = {}
         self._ahead = 0 if runtime.device.type == "cpu" else 1  # batches that a device of its own may be at
+        self._together = max(1, _TOGETHER // runtime.evaluation_batch)  # batches
         network.module.to(runtime.device)
         network.module.to(memory_format=torch.channels_last)
         self._normalise = Normalise(looks.preprocessing).to(runtime.device)
@@ -241,17 +242,17 @@ class Extractor:
     ) -> None:
         """The pass itself; a device of its own computes a batch while the next one is decoded."""
         taps = self._taps(tuple(dict.fromkeys(one.taken[0] for one, _ in wanted)))
-        under_way: deque[tuple[list[Look], dict[Taken, Tensor]]] = deque()
+        under_way: list[tuple[list[Look], dict[Taken, Tensor]]] = []
         self.network.module.eval()
         with self._runtime.autocast(), contextlib.closing(decoded(jobs, self.looks, self._runtime)) as looks:
             while batch := list(islice(looks, self._runtime.evaluation_batch)):
                 given = taps(self._normalise(self._padded(batch)))
                 under_way.append((batch, {one.taken: _taken(given, one.taken) for one, _ in wanted}))
-                if len(under_way) > self._ahead:
-                    _keep(*under_way.popleft(), wanted)
+                if len(under_way) >= self._together + self._ahead:
+                    _keep(under_way[: self._together], wanted)
+                    del under_way[: self._together]
                 report(batch[-1].place)
-            while under_way:
-                _keep(*under_way.popleft(), wanted)
+            _keep(under_way, wanted)
 
     def _taps(self, taps: tuple[str, ...]) -> nn.Module:
         if taps not in self._tapped:  # whether the network can be tapped there is tried out, which takes a moment
@@ -277,14 +278,18 @@ def _taken(given: Mapping[str, Tensor], taken: Taken) -> Tensor:
 
 
 def _keep(
-    looks: Sequence[Look], computed: Mapping[Taken, Tensor], wanted: Sequence[tuple[_Wanted, set[Entry]]]
+    batches: Sequence[tuple[Sequence[Look], Mapping[Taken, Tensor]]], wanted: Sequence[tuple[_Wanted, set[Entry]]]
 ) -> None:
-    """Puts what was computed for a batch of views where it is lacking."""
+    """Puts what was computed for batches of views where it is lacking."""
     for one, lacking in wanted:
-        places = [place for place, look in enumerate(looks) if look.entry in lacking]
-        if places:
-            rows = np.ascontiguousarray(computed[one.taken].cpu().numpy()[places])
-            one.records.put([looks[place].entry for place in places], packed(rows, one.stored_as))
+        entries: list[Entry] = []
+        rows: list[np.ndarray] = []
+        for looks, computed in batches:
+            places = [place for place, look in enumerate(looks) if look.entry in lacking]
+            entries += [looks[place].entry for place in places]
+            rows.append(computed[one.taken].cpu().numpy()[places])
+        if entries:
+            one.records.put(entries, packed(np.concatenate(rows), one.stored_as))
 
 
 def _rows(wanted: Sequence[_Wanted], found: Sequence[str], name: str) -> np.ndarray:
