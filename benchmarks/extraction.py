@@ -1,8 +1,8 @@
 """What a feature pass costs beside its parts, and how much memory it needs: python benchmarks/extraction.py --help
 
 speed: CPU seconds per image of `Extractor.pooled` from JPEG files (hashing, decoding, the network, the store) against
-those of the bare network on random tensors and of a bare Pillow decode-and-resize of the same files with the same filter,
-in alternating rounds in one process; the claim is a median ratio of at most 1 / 0.90.
+those of the bare network on random tensors and of a bare Pillow decode-and-resize of the same files, with the same
+filter, in alternating rounds in one process; the claim is a median ratio of at most 1 / 0.90.
 memory: the peak of `finetune.features` over many different images against that over few, each in a process of its own;
 the claim is at most 50 MB more.
 

@@ -245,14 +245,16 @@ class Extractor:
         under_way: list[tuple[list[Look], dict[Taken, Tensor]]] = []
         self.network.module.eval()
         with self._runtime.autocast(), contextlib.closing(decoded(jobs, self.looks, self._runtime)) as looks:
-            while batch := list(islice(looks, self._runtime.evaluation_batch)):
-                given = taps(self._normalise(self._padded(batch)))
-                under_way.append((batch, {one.taken: _taken(given, one.taken) for one, _ in wanted}))
-                if len(under_way) >= self._together + self._ahead:
-                    _keep(under_way[: self._together], wanted)
-                    del under_way[: self._together]
-                report(batch[-1].place)
-            _keep(under_way, wanted)
+            try:
+                while batch := list(islice(looks, self._runtime.evaluation_batch)):
+                    given = taps(self._normalise(self._padded(batch)))
+                    under_way.append((batch, {one.taken: _taken(given, one.taken) for one, _ in wanted}))
+                    if len(under_way) >= self._together + self._ahead:
+                        _keep(under_way[: self._together], wanted)
+                        del under_way[: self._together]
+                    report(batch[-1].place)
+            finally:  # who stops it loses nothing
+                _keep(under_way, wanted)
 
     def _taps(self, taps: tuple[str, ...]) -> nn.Module:
         if taps not in self._tapped:  # whether the network can be tapped there is tried out, which takes a moment
