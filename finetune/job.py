@@ -3,6 +3,7 @@
 Nothing here is clever: each line calls the room that knows how.
 """
 
+import contextlib
 import shutil
 import time
 from collections.abc import Sequence
@@ -15,26 +16,27 @@ from torch import Tensor
 from finetune import record, report, starter
 from finetune.bundle import Bundle, Timings, sameness
 from finetune.choose import heads as probes
-from finetune.choose.search import Surroundings, search
+from finetune.choose.budget import Budget, OutOfTime, budget
+from finetune.choose.course import Surroundings
+from finetune.choose.heads import Material
+from finetune.choose.search import search
 from finetune.data.catalog import Catalog
 from finetune.data.survey import Survey, find, survey
 from finetune.diagnose import growth, mistakes, reference
 from finetune.errors import BundleError, OutputTaken, Stopped, printable
 from finetune.frozen.probe import Probe, Trial
 from finetune.frozen.store import Store
-from finetune.model import heads, speed, weights
+from finetune.model import heads, weights
 from finetune.model.backbone import Backbone
 from finetune.model.classifier import Classifier
 from finetune.predict import Check, evaluate
 from finetune.recipe import file as recipe_file
 from finetune.recipe import planning
-from finetune.recipe.cost import Costs
 from finetune.recipe.machine import versions
 from finetune.recipe.network import HeadChoice, Linear
 from finetune.recipe.plan import Plan
-from finetune.recipe.schedule import Auto, LpFt
+from finetune.recipe.schedule import LpFt
 from finetune.recipe.schema import Recipe
-from finetune.recipe.tiers import FINISH_SECONDS
 from finetune.runtime import Runtime, StopRequests, generators_kept, seed, start, stop_requests
 from finetune.scores.metrics import scores
 from finetune.scores.predictions import Predictions
@@ -46,9 +48,6 @@ from finetune.train.settle import settle
 from finetune.train.watching import Show, Silent, checking
 
 __all__ = ["Show", "Silent", "resume", "run"]
-
-_CURVE_SECONDS = 15.0  # that have to be left of a budget for a learning curve
-_SCORING = 1.3  # times the measured cost of test images that is kept back for them
 
 
 @dataclass
@@ -63,7 +62,7 @@ class _Job:
     stop: StopRequests
     show: Show
     timings: Timings
-    ends: float = float("inf")
+    budget: Budget = field(default_factory=Budget)
     networks: dict[str, tuple[Backbone, weights.Receipt]] = field(default_factory=dict)
     heard: int = 0  # of the store's notes
 
@@ -114,11 +113,11 @@ def run(
         with timings.part("reading images"):
             surveyed = survey(recipe, found, progress=checking(show, stop, "reading images"))
         runtime = start(recipe.train.precision, depthwise=network.depthwise)
-        ends, costs = _budget(recipe, surveyed, network, runtime, begun=begun)
+        allowed, costs = budget(recipe, surveyed, network, runtime, begun=begun)
         decided = plan or planning.plan(recipe, surveyed.facts(recipe), costs)
         bundle = Bundle.create(target) if output else Bundle.next(target)
         with bundle.locked():
-            job = _Job(recipe, bundle, surveyed, runtime, store, stop, show, timings, ends)
+            job = _Job(recipe, bundle, surveyed, runtime, store, stop, show, timings, allowed)
             job.networks[recipe.backbone.model_dump_json()] = network, receipt
             record.opened(bundle, recipe, decided, surveyed, runtime, command)
             timings.write_to(bundle)
@@ -158,8 +157,8 @@ def resume(folder: str | Path, *, show: Show | None = None) -> Bundle:
         if note := sameness.differences(bundle, runtime.to_dict(), versions()):
             record.notes(bundle, [note])
             show.say(note)
-        ends = begun + recipe.schedule.seconds if isinstance(recipe.schedule, Auto) else float("inf")
-        job = _Job(recipe, bundle, surveyed, runtime, store, stop, show, timings, ends)
+        job = _Job(recipe, bundle, surveyed, runtime, store, stop, show, timings)
+        job.budget, _ = budget(recipe, surveyed, job.network(recipe)[0], runtime, begun=begun)
         kept = checkpoint.load(bundle.folder / "checkpoints")
         done = len(kept.state["history"]) if kept else 0
         show.say(f"resuming {printable(str(folder))} after epoch {done}")
@@ -177,7 +176,8 @@ def _work(job: _Job, plan: Plan, kept: checkpoint.Checkpoint | None = None) -> N
         network, receipt = job.network(recipe)
         sameness.same_weights(job.bundle, receipt.sha256)
         setting = job.setting(recipe, network, plan)
-        classifier, head = _classifier(job, recipe, setting, network)
+        probed = _probed(job, recipe, setting, network) if plan.probe_views is not None else None
+        classifier, head = _classifier(recipe, setting, network, probed)
         job.show.say(record.model(job.bundle, classifier, head, receipt, setting))
         _say_of_maps(job, setting, network)
         training = Training(classifier, setting)
@@ -188,7 +188,7 @@ def _work(job: _Job, plan: Plan, kept: checkpoint.Checkpoint | None = None) -> N
         _train(job, training)
         if start and plan.phases:
             _settle(job, recipe, training, start, plan)
-        _finish(job, training)
+        _finish(job, training, probed)
     except Stopped as stopped:
         done = len(job.bundle.history) if job.bundle.has("history.jsonl") else 0
         raise Stopped(
@@ -203,15 +203,17 @@ def _choose(job: _Job, plan: Plan) -> Plan:
     facts = job.surveyed.facts(job.recipe)
     epochs = max((tier.epochs for tier in plan.tiers), default=0)
     around = Surroundings(
+        catalog=job.surveyed.split.train,
+        facts=facts,
         network=lambda recipe: job.network(recipe)[0],
         setting=job.setting,
-        left=lambda: job.ends - time.monotonic(),
+        left=job.budget.left_to_choose,
         say=job.show.say,
         watch=lambda event: _watched(job, event, epochs),
         check=job.check,
     )
     with job.timings.part("choosing"):
-        found = search(job.recipe, plan.tiers, job.surveyed.split.train, facts, around)
+        found = search(job.recipe, plan.tiers, around)
     decided = planning.plan(found.chosen.applied(job.recipe), facts)
     reasons = tuple(dict.fromkeys((*plan.reasons, *found.reasons, *decided.reasons)))
     decided = replace(decided, reasons=reasons, tiers=plan.tiers, chosen=found.chosen)
@@ -226,53 +228,42 @@ def _watched(job: _Job, event: object, epochs: int) -> None:
     job.stop.check()
 
 
-def _budget(
-    recipe: Recipe, surveyed: Survey, network: Backbone, runtime: Runtime, *, begun: float
-) -> tuple[float, Costs | None]:
-    """When `auto` has to be done with all but the test images, and what an image costs here; else no end."""
-    if not isinstance(recipe.schedule, Auto):
-        return float("inf"), None
-    files = [sample.file for sample in surveyed.split.train.samples]
-    costs = speed.costs(network, network.contract.preprocessing(recipe.images), runtime, files)
-    scoring = _SCORING * len(surveyed.split.test) * (costs.decode + costs.forward)
-    return begun + recipe.schedule.seconds - FINISH_SECONDS - scoring, costs
+_Probed = tuple[Material, Probe]
 
 
-def _classifier(job: _Job, recipe: Recipe, setting: Setting, network: Backbone) -> tuple[Classifier, HeadChoice]:
-    """The classifier before any step: with a new head, or with that of a probe."""
-    classes = len(setting.split.train.classes)
-    if setting.plan.probe_views is None:
+def _classifier(
+    recipe: Recipe, setting: Setting, network: Backbone, probed: _Probed | None
+) -> tuple[Classifier, HeadChoice]:
+    """The classifier before any step: with that of a probe, or with a new head."""
+    if probed:
+        choice, head = probes.described(probed[1], recipe.stages), probes.module(probed[1])
+    else:
         choice = recipe.head or Linear()
         seed(recipe.seed, "head")
+        classes = len(setting.split.train.classes)
         head = heads.build(choice, features=network.width(recipe.stages), classes=classes)
-    else:
-        with job.timings.part("probe"):
-            probe = _probe(job, recipe, setting, network)
-        choice, head = probes.described(probe, recipe.stages), probes.module(probe)
     classifier = Classifier(network, head, setting.preprocessing, recipe.stages)
     return classifier.to(setting.runtime.device), choice
 
 
-def _probe(job: _Job, recipe: Recipe, setting: Setting, network: Backbone) -> Probe:
-    given = probes.material(
-        setting.extractor(network),
-        setting.split.train,
-        stages=recipe.stages,
-        views=setting.plan.probe_views or 1,
-        seed=recipe.seed,
-        check=job.check("features"),
-    )
-    chosen = setting.plan.chosen
-    trials = [Trial(**chosen.trial.model_dump())] if chosen else None
-    threads = setting.runtime.threads
-    probe = probes.fit(given, head=recipe.head, threads=threads, trials=trials, check=job.check("heads"))
+def _probed(job: _Job, recipe: Recipe, setting: Setting, network: Backbone) -> _Probed:
+    """The features and the head that the evidence speaks for, or that was chosen on them before."""
+    with job.timings.part("probe"):
+        given = probes.material(
+            setting.extractor(network),
+            setting.split.train,
+            stages=recipe.stages,
+            views=setting.plan.probe_views or 1,
+            seed=recipe.seed,
+            check=job.check("features"),
+        )
+        chosen = setting.plan.chosen
+        trials = [Trial(**chosen.trial.model_dump())] if chosen else None
+        threads = setting.runtime.threads
+        probe = probes.fit(given, head=recipe.head, threads=threads, trials=trials, check=job.check("heads"))
     if not job.bundle.has("evidence/choice.json"):  # else the evidence is that of the choice
         record.probe(job.bundle, probe, setting.split.train)
-    if job.ends - time.monotonic() < _CURVE_SECONDS:
-        return probe
-    with job.timings.part("learning curve"):
-        growth.write(job.bundle, given, probe, seed=recipe.seed, check=job.check("learning curve"))
-    return probe
+    return given, probe
 
 
 def _train(job: _Job, training: Training) -> None:
@@ -312,7 +303,7 @@ def _settle(job: _Job, recipe: Recipe, training: Training, start: dict[str, Tens
     record.notes(job.bundle, notes)
 
 
-def _finish(job: _Job, training: Training) -> None:
+def _finish(job: _Job, training: Training, probed: _Probed | None) -> None:
     """Everything after training, from the weights that ship: test images are touched here, once."""
     bundle, split, timings = job.bundle, job.surveyed.split, job.timings
     _say_of_cache(job)
@@ -328,10 +319,19 @@ def _finish(job: _Job, training: Training) -> None:
     measured = {"validation": validation, "test": test, "out_of_fold": held_out}
     metrics = {name: scores(predictions) for name, predictions in measured.items() if predictions is not None}
     bundle.write_json("metrics.json", {**metrics, "images": job.surveyed.counts()})
+    if probed:
+        _learning_curve(job, *probed)
     timings.write_to(bundle)
     bundle.seal()
     report.write(bundle)  # drawn from the sealed bundle, as it will be whenever it is drawn again
     shutil.rmtree(bundle.folder / "checkpoints", ignore_errors=True)
+
+
+def _learning_curve(job: _Job, given: Material, probe: Probe) -> None:
+    """What more images would bring; `auto` leaves it out when its time is over before the curve is whole."""
+    check = job.budget.ending(job.check("learning curve"))
+    with job.timings.part("learning curve"), contextlib.suppress(OutOfTime):
+        growth.write(job.bundle, given, probe, seed=job.recipe.seed, check=check)
 
 
 def _predict(job: _Job, training: Training, catalog: Catalog, name: str) -> Predictions | None:

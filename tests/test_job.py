@@ -13,7 +13,7 @@ import finetune
 from finetune import job
 from finetune.bundle import Bundle
 from finetune.choose import heads as probes
-from finetune.choose import search as searching
+from finetune.choose.course import Course
 from finetune.data.survey import find, survey
 from finetune.errors import BundleError, OutOfResources, OutputTaken, Stopped, UsageError
 from finetune.frozen.store import Store
@@ -465,10 +465,10 @@ def test_auto_that_chose_to_train_ships_what_it_trained_and_can_be_repeated(
     tmp_path: Path, write_recipe: Write, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """By a search that takes the last stage, whatever was found of it."""
-    real = searching._Search._beats
+    real = Course.beats
     monkeypatch.setattr(
-        searching._Search,
-        "_beats",
+        Course,
+        "beats",
         lambda self, tier, *others, **named: real(self, tier, *others, **named) | (tier.kind == "last_stage"),
     )
     photos = draw_alike(tmp_path / "photos", {"blue": 16, "red": 16})
@@ -498,6 +498,17 @@ def test_a_budget_that_is_spent_ships_the_baseline_and_says_what_was_not_tried(
     assert isinstance(bundle.plan.chosen.schedule, ProbeSchedule)
     assert [tier.kind for tier in bundle.plan.tiers] == ["frozen"]
     assert any("training all stages" in reason and "is not tried" in reason for reason in bundle.plan.reasons)
+
+
+def test_a_learning_curve_that_does_not_fit_into_the_budget_is_left_out(
+    photos: Path, tmp_path: Path, write_recipe: Write
+) -> None:
+    in_time = job.run(write_recipe(photos, schedule="{kind: auto, budget: 1m}"), output=tmp_path / "in time")
+    assert json.loads(in_time.read("evidence/curve.json"))["points"]
+    late = job.run(write_recipe(photos, schedule="{kind: auto, budget: 3s}"), output=tmp_path / "late")
+    assert late.complete
+    assert not late.has("evidence/curve.json")
+    assert late.has("predictions/test.npz")
 
 
 def test_auto_chooses_among_backbones(tmp_path: Path, write_recipe: Write, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,5 +1,6 @@
 """Which ways to learn `auto` tries within its budget, in which order, and why. A pure rule from facts and costs."""
 
+import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
@@ -12,7 +13,8 @@ from finetune.recipe.schema import Fit, Recipe
 FEW = 2000  # images up to which every choice is made on out-of-fold predictions; above, on one held-out fifth
 FEWEST = 5  # images of the smallest class, below which training in folds says nothing
 MOST_FOLDS = 5
-LEAST_FOLDS = 2
+SOME_FOLDS = 2  # of what takes long
+TELLING = 80  # held-out images, fewer of which say too little of a training: one fold of 40 is right as often as a coin
 SETS_OF_STAGES = 3
 ROOMY = 30  # times the cost of the frozen head, above which small questions are asked too
 FINISH_SECONDS = 3.0  # to write, to score and to draw
@@ -30,7 +32,7 @@ class Tuning:
 
 
 GENTLY = Tuning("last_stage", 10, 2e-4, "up to 3 points")
-BRIEFLY = Tuning("last_stage", 5, 3e-4, "up to 3 points")  # where there is no time for more
+BRIEFLY = Tuning("last_stage", 6, 2e-4, "up to 3 points")  # where there is no time for more
 ALL_GENTLY = Tuning("all_stages", 10, 1e-4, "2 to 5 points")
 ALL = Tuning("all_stages", 10, 1e-3, "far from photographs 20 points and more")
 
@@ -80,6 +82,22 @@ def named(tier: Tier, recipe: Recipe | None = None) -> str:
     }[tier.kind]
 
 
+def at_least(tier: Tier, *, images: int) -> float:
+    """The seconds that a tier takes with the fewest folds that say something; 0 where its costs are unknown."""
+    least = min(tier.folds, _telling(images))
+    return (tier.seconds or 0.0) * _trainings(least) / _trainings(tier.folds)
+
+
+def _telling(images: int) -> int:
+    """The fewest folds that hold as many images as it takes."""
+    return min(MOST_FOLDS, math.ceil(MOST_FOLDS * TELLING / images))
+
+
+def _trainings(folds: int) -> float:
+    """How many times a training on all images so many folds take: each without its own, then once on all of them."""
+    return folds * (1 - 1 / MOST_FOLDS) + 1
+
+
 def _on_evidence(images: int, schedule: Auto) -> str:
     held_out = (
         f"out-of-fold predictions of all {images} images that are not for testing"
@@ -117,12 +135,11 @@ def _considered(
     count = facts.smallest_class
     few = f"the smallest class has {count} {'image' if count == 1 else 'images'}" if count < FEWEST else ""
     for tuning in (ALL, GENTLY, ALL_GENTLY) if small else (GENTLY, ALL_GENTLY, ALL):
-        most = 1 if images > FEW else MOST_FOLDS if tuning is GENTLY else LEAST_FOLDS
+        most = 1 if images > FEW else MOST_FOLDS if tuning is GENTLY else SOME_FOLDS
         new = 0 if any(tier.kind == "views" for tier in chosen) else views
-        ways = [_tuned(tuning, images, costs, views=views, new=new, folds=folds) for folds in range(most, 0, -1)]
-        if tuning is GENTLY:
-            brief = [folds for folds in (2, 1) if folds <= most]
-            ways += [_tuned(BRIEFLY, images, costs, views=views, new=new, folds=folds) for folds in brief]
+        folds = range(most, min(most, _telling(images)) - 1, -1)
+        forms = (GENTLY, BRIEFLY) if tuning is GENTLY else (tuning,)
+        ways = [_tuned(form, images, costs, views=views, new=new, folds=one) for form in forms for one in folds]
         yield tuple(ways), few
         if tuning is GENTLY and not small:
             yield (several,), ""
@@ -156,16 +173,14 @@ def _heads(rows: int, features: float | None, *, heads: int = 1) -> float | None
 
 
 def _tuned(tuning: Tuning, images: int, costs: Costs | None, *, views: int, new: int, folds: int) -> Tier:
-    """Every fold that is tried is trained on the images of the others, then once on all of them; `new` views have not
-    been passed through the network yet.
-    """
+    """The tier with what it takes; `new` views have not been passed through the network yet."""
     last = tuning.kind == "last_stage"
     seconds = None
     if costs is not None:
         below, _ = shares(LAST_STAGE)
         filling = images * (costs.decode + new * below * costs.forward) if last and new else 0.0
         step = costs.last if last else costs.decode + costs.step
-        seconds = filling + (folds * (1 - 1 / MOST_FOLDS) + 1) * tuning.epochs * images * step
+        seconds = filling + _trainings(folds) * tuning.epochs * images * step
     return Tier(
         kind=tuning.kind,
         gain=tuning.gain,

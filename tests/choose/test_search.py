@@ -12,10 +12,11 @@ import pytest
 
 import finetune
 from finetune import job
-from finetune.choose import heads
-from finetune.choose import search as searching
+from finetune.choose import attempts, heads
+from finetune.choose.attempts import CLEARLY
+from finetune.choose.course import Course, Surroundings
 from finetune.choose.evidence import Held, Judge, Outcome
-from finetune.choose.search import CLEARLY, Found, Surroundings, search
+from finetune.choose.search import Found, search
 from finetune.choose.tuning import SHARES, Tuned
 from finetune.errors import DataError, Diverged, OutOfResources, UsageError
 from finetune.frozen import probe as probing
@@ -77,9 +78,11 @@ class Stand:
         )
 
     def run(self, monkeypatch: pytest.MonkeyPatch, *tiers: Tier) -> Found:
-        monkeypatch.setattr(searching, "tuned", self._tuned)
+        monkeypatch.setattr(attempts, "tuned", self._tuned)
         clock = iter([*self.seconds, *[self.seconds[-1]] * 1000])
         around = Surroundings(
+            catalog=CATALOG,
+            facts=FACTS,
             network=lambda recipe: SimpleNamespace(  # type: ignore[arg-type, return-value]
                 name=recipe.backbone.name, shape=lambda stage, size: (8, size // 16, size // 16)
             ),
@@ -89,7 +92,7 @@ class Stand:
             watch=lambda event: None,
             check=lambda what: lambda done, total: None,
         )
-        return search(self.recipe, (FROZEN, *tiers), CATALOG, FACTS, around)
+        return search(self.recipe, (FROZEN, *tiers), around)
 
     def _setting(self, recipe: Recipe, network: Any) -> SimpleNamespace:
         def pooled(
@@ -564,11 +567,11 @@ def test_a_search_on_real_images_ships_what_it_says(tmp_path: Path, write_recipe
 def test_a_head_on_several_stages_predicts_the_same_after_it_is_read_back(
     stages: tuple[str, ...], tmp_path: Path, write_recipe: Write, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(searching, "SEVERAL", (stages,))
-    real = searching._Search._beats
+    monkeypatch.setattr(attempts, "SEVERAL", (stages,))
+    real = Course.beats
     monkeypatch.setattr(
-        searching._Search,
-        "_beats",
+        Course,
+        "beats",
         lambda self, tier, *others, **named: real(self, tier, *others, **named) | (tier.kind == "stages"),
     )
     photos = draw_alike(tmp_path / "photos", {"blue": 10, "red": 10})

@@ -2,6 +2,7 @@
 
 from typing import Any
 
+import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -10,7 +11,7 @@ from finetune.recipe.cost import Costs, fitting, passing
 from finetune.recipe.facts import Facts
 from finetune.recipe.plan import Tier
 from finetune.recipe.schema import Recipe
-from finetune.recipe.tiers import ALL, ALL_GENTLY, FINISH_SECONDS, GENTLY, ROOMY, named, tiers
+from finetune.recipe.tiers import ALL, ALL_GENTLY, FINISH_SECONDS, GENTLY, ROOMY, at_least, named, tiers
 from tests.recipe.toys import COSTS, facts, recipe
 
 PROFILE = settings(max_examples=200, derandomize=True, deadline=None, database=None)
@@ -77,6 +78,27 @@ def test_training_is_tried_in_as_many_folds_as_fit() -> None:
     enough = FINISH_SECONDS + sum(tier.seconds or 0.0 for tier in until)
     assert [last(enough + more).folds for more in (1, 0.01, -0.01)] == [5, 5, 4]
     assert (last(enough - 1).seconds or 0.0) < (last(enough + 1).seconds or 0.0)
+
+
+def test_training_is_judged_by_enough_images_or_is_not_tried() -> None:
+    """Of 100 images it takes four folds, and the short form where those of the long one take too long."""
+
+    def last(budget: float) -> Tier | None:
+        found = tried(auto(f"{budget:.3f}s"), small(train=100, test=0))
+        return next((tier for tier in found if tier.kind == "last_stage"), None)
+
+    forms = {(tier.epochs, tier.folds) for budget in np.arange(5, 60, 0.5) if (tier := last(float(budget)))}
+    assert forms == {(10, 5), (10, 4), (6, 5), (6, 4)}
+
+
+def test_what_a_tier_takes_at_least() -> None:
+    tier = Tier(kind="last_stage", gain="", folds=5, epochs=10, lr=1e-4, seconds=50.0)
+    assert at_least(tier, images=100) == pytest.approx(50 * 4.2 / 5)  # four folds hold 80 images
+    assert at_least(tier, images=200) == pytest.approx(50 * 2.6 / 5)
+    assert at_least(tier, images=20) == 50
+    assert at_least(tier.model_copy(update={"seconds": None}), images=200) == 0
+    views = Tier(kind="views", gain="", views=8, seconds=7.0)
+    assert at_least(views, images=200) == 7
 
 
 def test_something_cheap_is_tried_after_something_costly_that_did_not_fit() -> None:

@@ -3,7 +3,7 @@ from dataclasses import replace
 
 import pytest
 
-from finetune.choose import search
+from finetune.choose import course
 from finetune.recipe import tiers
 from finetune.report import trials
 from finetune.report.evidence import Head, Trial, gather
@@ -20,8 +20,8 @@ def heads(*rows):
 
 
 def test_the_words_that_are_looked_for_are_those_that_are_written():
-    assert f'"{trials.TAKEN}" if better' in inspect.getsource(search)
-    for module in (search, tiers):
+    assert f'"{trials.TAKEN}" if better' in inspect.getsource(course)
+    for module in (course, tiers):
         assert trials._NOT_TRIED in inspect.getsource(module)
     for text in (trials._GAVE_UP, "what ships lies "):
         assert text in inspect.getsource(settle)
