@@ -12,6 +12,7 @@ from pydantic import TypeAdapter
 import finetune
 from finetune import job
 from finetune.bundle import Bundle
+from finetune.choose import budget
 from finetune.choose import heads as probes
 from finetune.choose.course import Course
 from finetune.data.survey import find, survey
@@ -501,11 +502,14 @@ def test_a_budget_that_is_spent_ships_the_baseline_and_says_what_was_not_tried(
 
 
 def test_a_learning_curve_that_does_not_fit_into_the_budget_is_left_out(
-    photos: Path, tmp_path: Path, write_recipe: Write
+    photos: Path, tmp_path: Path, write_recipe: Write, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    in_time = job.run(write_recipe(photos, schedule="{kind: auto, budget: 1m}"), output=tmp_path / "in time")
+    recipe = write_recipe(photos, schedule="{kind: auto, budget: 1m}")
+    only(monkeypatch, "frozen")
+    in_time = job.run(recipe, output=tmp_path / "in time")
     assert json.loads(in_time.read("evidence/curve.json"))["points"]
-    late = job.run(write_recipe(photos, schedule="{kind: auto, budget: 3s}"), output=tmp_path / "late")
+    monkeypatch.setattr(budget, "FINISH_SECONDS", 60)
+    late = job.run(recipe, output=tmp_path / "late")
     assert late.complete
     assert not late.has("evidence/curve.json")
     assert late.has("predictions/test.npz")
