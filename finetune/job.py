@@ -24,6 +24,7 @@ from finetune.data.catalog import Catalog
 from finetune.data.survey import Survey, find, survey
 from finetune.diagnose import growth, mistakes, reference
 from finetune.errors import BundleError, OutputTaken, Stopped, printable
+from finetune.frozen.folds import never_held_out
 from finetune.frozen.probe import Probe, Trial
 from finetune.frozen.store import Store
 from finetune.model import heads, weights
@@ -48,6 +49,9 @@ from finetune.train.settle import settle
 from finetune.train.watching import Show, Silent, checking
 
 __all__ = ["Show", "Silent", "resume", "run"]
+
+
+_NAMED = 5  # classes of a note
 
 
 @dataclass
@@ -261,9 +265,21 @@ def _probed(job: _Job, recipe: Recipe, setting: Setting, network: Backbone) -> _
         trials = [Trial(**chosen.trial.model_dump())] if chosen else None
         threads = setting.runtime.threads
         probe = probes.fit(given, head=recipe.head, threads=threads, trials=trials, check=job.check("heads"))
+    _say_never_held_out(job, given)
     if not job.bundle.has("evidence/choice.json"):  # else the evidence is that of the choice
         record.probe(job.bundle, probe, setting.split.train)
     return given, probe
+
+
+def _say_never_held_out(job: _Job, given: Material) -> None:
+    """The scores of held-out images say nothing of classes that have none."""
+    never = never_held_out(given.labels, given.folds)
+    if never:
+        names = ", ".join(given.catalog.classes[label] for label in never[:_NAMED])
+        more = f" and {len(never) - _NAMED} more" if len(never) > _NAMED else ""
+        note = f"classes with one image or group each, which held-out scores say nothing of: {names}{more}"
+        job.show.say(note)
+        record.notes(job.bundle, [note])
 
 
 def _train(job: _Job, training: Training) -> None:
@@ -297,7 +313,7 @@ def _settle(job: _Job, recipe: Recipe, training: Training, start: dict[str, Tens
     share = recipe.schedule.interpolate if isinstance(recipe.schedule, LpFt) else 1.0
     went, notes = settle(training, start, share=share, check=job.check("comparing with the probe"))
     if plan.chosen and went:
-        heads.temper(training.classifier.head, plan.chosen.temperature)
+        heads.temper(training.classifier.head, plan.chosen.temperature ** (went / share))  # 1 where the probe is
     for note in notes:
         job.show.say(note)
     record.notes(job.bundle, notes)

@@ -501,6 +501,22 @@ def test_a_budget_that_is_spent_ships_the_baseline_and_says_what_was_not_tried(
     assert any("training all stages" in reason and "is not tried" in reason for reason in bundle.plan.reasons)
 
 
+@pytest.mark.parametrize(("single", "named"), [(1, "c1"), (7, "c1, c2, c3, c4, c5 and 2 more")])
+def test_classes_that_cannot_be_held_out_are_named(
+    single: int, named: str, tmp_path: Path, write_recipe: Write
+) -> None:
+    photos = tmp_path / "photos"
+    classes = [f"c{number}" for number in range(1, single + 1)]
+    draw_classes(photos / "train", {"blue": 4, "green": 4, **dict.fromkeys(classes, 1)})
+    draw_classes(photos / "test", {"blue": 3, "green": 3})
+    for path in (photos / "test").glob("*/*"):
+        draw(path, hue=(9, 9, 200), seed=int(path.stem) + 7000 + ord(path.parent.name[0]))
+    given = ["split={kind: given, test: test}"]
+    bundle = job.run(write_recipe(photos, schedule="probe"), output=tmp_path / "run", overrides=given)
+    note = f"classes with one image or group each, which held-out scores say nothing of: {named}"
+    assert note in bundle.facts["notes"]
+
+
 def test_a_learning_curve_that_does_not_fit_into_the_budget_is_left_out(
     photos: Path, tmp_path: Path, write_recipe: Write, monkeypatch: pytest.MonkeyPatch
 ) -> None:

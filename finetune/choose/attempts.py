@@ -30,8 +30,9 @@ CLEARLY = 2.0  # standard errors
 
 
 def attempt(course: Course, tier: Tier) -> None:
-    """Tries a tier, and takes it where it does better. Raises Diverged, OutOfResources, UsageError, WeightsError or
-    Offline where it cannot be tried.
+    """Tries a tier, and takes it where it does better.
+
+    Raises BundleError, Diverged, Offline, OutOfResources, UsageError or WeightsError where it cannot be tried.
     """
     match tier.kind:
         case "backbone":
@@ -149,14 +150,14 @@ def _tune(course: Course, tier: Tier) -> None:
     phase, views = plan.phases[0], plan.probe_views or 1
     given, probe = _begun(course, views) or around.probed(recipe, best.network, views=views)
     folds = [int(fold) for fold in np.unique(given.folds[given.folds >= 0])]
-    before = around.left()
+    before = course.left()
 
     def enough(so_far: Tuned) -> bool:
         done = _tried(given, so_far)
-        each = (before - around.left()) / done
+        each = (before - course.left()) / done
         outcome = course.compared(tier, "", _best_share(course, so_far)[0])
         hopeless = outcome.gain < -CLEARLY * outcome.standard_error
-        return hopeless or done >= tier.folds or around.left() < each + _whole(each, len(folds))
+        return hopeless or done >= tier.folds or course.left() < each + _whole(each, len(folds))
 
     found = tuned(
         best.network,
@@ -170,14 +171,16 @@ def _tune(course: Course, tier: Tier) -> None:
         enough=enough,
     )
     held, share = _best_share(course, found)
-    each = (before - around.left()) / _tried(given, found)
+    each = (before - course.left()) / _tried(given, found)
     name = named(tier) if share == 1 else f"{named(tier)}, {share:g} of the way"
-    if _whole(each, len(folds)) > around.left():
+    finishing = _whole(each, len(folds))
+    if finishing > around.left():
         course.record(course.compared(tier, name, held), "there is no time left to train on all images")
     elif course.beats(tier, name, held):
         assert isinstance(recipe.schedule, LpFt)
         schedule = recipe.schedule.model_copy(update={"interpolate": share})
-        course.take(recipe=recipe.model_copy(update={"schedule": schedule}), given=given, probe=probe, held=held)
+        recipe = recipe.model_copy(update={"schedule": schedule})
+        course.take(recipe=recipe, given=given, probe=probe, held=held, finishing=finishing)
 
 
 def _tried(given: Material, found: Tuned) -> int:

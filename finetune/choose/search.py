@@ -9,13 +9,13 @@ from dataclasses import asdict, dataclass
 from finetune.choose import attempts
 from finetune.choose.course import Best, Course, Surroundings
 from finetune.choose.evidence import Held, Outcome
-from finetune.errors import Diverged, Offline, OutOfResources, UsageError, WeightsError
+from finetune.errors import BundleError, Diverged, Offline, OutOfResources, UsageError, WeightsError
 from finetune.frozen.probe import Probe
 from finetune.recipe.plan import Chosen, ChosenTrial, Tier
 from finetune.recipe.schedule import LpFt
 from finetune.recipe.schedule import Probe as ProbeSchedule
 from finetune.recipe.schema import Recipe
-from finetune.recipe.tiers import at_least
+from finetune.recipe.tiers import forms
 
 WARMING = 1.5  # times what is expected, that the first pass may take
 
@@ -41,18 +41,21 @@ def search(recipe: Recipe, tiers: Sequence[Tier], around: Surroundings) -> Found
     begun = around.left()
     keeps = any(tier.kind == "last_stage" for tier in tiers)
     course = Course.begun(recipe, attempts.as_probe(recipe), around, keeps=keeps)
-    expected = tiers[0].seconds
-    slower = max(1.0, (begun - around.left()) / (WARMING * expected)) if expected else 1.0
+    expected = WARMING * (tiers[0].seconds or 0.0)
     for tier in tiers[1:]:
-        dearer = 1.0 if tier.kind == "backbone" else course.dearer()
-        needed = at_least(tier, images=len(around.catalog)) * slower * dearer
-        left = around.left()
-        if needed > left:
+        now = around.left()
+        slower = max(1.0, (begun - now) / expected) if expected else 1.0
+        slower *= 1.0 if tier.kind == "backbone" else course.dearer()
+        left, ways = now - course.best.finishing, forms(tier, images=len(around.catalog))
+        way = next((one for one in ways if slower * (one.seconds or 0.0) <= left), None)
+        if way is None:
+            needed = slower * (ways[-1].seconds or 0.0)
             course.leave_out(tier, f"about {needed:.0f} s are needed and {max(0, left):.0f} s are left")
             continue
+        expected += way.seconds or 0.0
         try:
-            attempts.attempt(course, tier)
-        except (Diverged, OutOfResources, UsageError, WeightsError, Offline) as error:
+            attempts.attempt(course, way)
+        except (BundleError, Diverged, Offline, OutOfResources, UsageError, WeightsError) as error:
             course.leave_out(tier, f"it fails: {str(error).splitlines()[0]}")
     best = course.best
     return Found(_chosen(best), best.held, tuple(course.outcomes), tuple(course.reasons), best.probe)

@@ -32,8 +32,8 @@ class Tuning:
 
 
 GENTLY = Tuning("last_stage", 10, 2e-4, "up to 3 points")
-BRIEFLY = Tuning("last_stage", 6, 2e-4, "up to 3 points")  # where there is no time for more
 ALL_GENTLY = Tuning("all_stages", 10, 1e-4, "2 to 5 points")
+BRIEFLY = 6  # epochs of the last stage, where there is no time for more
 ALL = Tuning("all_stages", 10, 1e-3, "far from photographs 20 points and more")
 
 
@@ -82,10 +82,19 @@ def named(tier: Tier, recipe: Recipe | None = None) -> str:
     }[tier.kind]
 
 
-def at_least(tier: Tier, *, images: int) -> float:
-    """The seconds that a tier takes with the fewest folds that say something; 0 where its costs are unknown."""
-    least = min(tier.folds, _telling(images))
-    return (tier.seconds or 0.0) * _trainings(least) / _trainings(tier.folds)
+def forms(tier: Tier, *, images: int) -> tuple[Tier, ...]:
+    """The tier, then cheaper forms of it: with fewer folds, as long as these say something, then with fewer epochs."""
+    if not tier.epochs:
+        return (tier,)
+    epochs = dict.fromkeys((tier.epochs, min(tier.epochs, BRIEFLY) if tier.kind == "last_stage" else tier.epochs))
+    folds = range(tier.folds, min(tier.folds, _telling(images)) - 1, -1)
+    return tuple(_form(tier, folds=number, epochs=long) for long in epochs for number in folds)
+
+
+def _form(tier: Tier, *, folds: int, epochs: int) -> Tier:
+    share = epochs * _trainings(folds) / (tier.epochs * _trainings(tier.folds))
+    seconds = None if tier.seconds is None else share * tier.seconds
+    return tier.model_copy(update={"folds": folds, "epochs": epochs, "seconds": seconds})
 
 
 def _telling(images: int) -> int:
@@ -137,10 +146,8 @@ def _considered(
     for tuning in (ALL, GENTLY, ALL_GENTLY) if small else (GENTLY, ALL_GENTLY, ALL):
         most = 1 if images > FEW else MOST_FOLDS if tuning is GENTLY else SOME_FOLDS
         new = 0 if any(tier.kind == "views" for tier in chosen) else views
-        folds = range(most, min(most, _telling(images)) - 1, -1)
-        forms = (GENTLY, BRIEFLY) if tuning is GENTLY else (tuning,)
-        ways = [_tuned(form, images, costs, views=views, new=new, folds=one) for form in forms for one in folds]
-        yield tuple(ways), few
+        whole = _tuned(tuning, images, costs, views=views, new=new, folds=most)
+        yield forms(whole, images=images), few
         if tuning is GENTLY and not small:
             yield (several,), ""
 

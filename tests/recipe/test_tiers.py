@@ -10,7 +10,7 @@ from finetune.recipe.cost import Costs, fitting, passing
 from finetune.recipe.facts import Facts
 from finetune.recipe.plan import Tier
 from finetune.recipe.schema import Recipe
-from finetune.recipe.tiers import ALL, ALL_GENTLY, FINISH_SECONDS, GENTLY, ROOMY, at_least, named, tiers
+from finetune.recipe.tiers import ALL, ALL_GENTLY, FINISH_SECONDS, GENTLY, ROOMY, forms, named, tiers
 from tests.recipe.toys import COSTS, facts, recipe
 
 PROFILE = settings(max_examples=200, derandomize=True, deadline=None, database=None)
@@ -90,14 +90,19 @@ def test_training_is_judged_by_enough_images_or_is_not_tried() -> None:
     assert forms == {(10, 5), (10, 4), (6, 5), (6, 4)}
 
 
-def test_what_a_tier_takes_at_least() -> None:
+def test_forms_of_a_tier_are_cheaper_and_cheaper() -> None:
     tier = Tier(kind="last_stage", gain="", folds=5, epochs=10, lr=1e-4, seconds=50.0)
-    assert at_least(tier, images=100) == pytest.approx(50 * 4.2 / 5)  # four folds hold 80 images
-    assert at_least(tier, images=200) == pytest.approx(50 * 2.6 / 5)
-    assert at_least(tier, images=20) == 50
-    assert at_least(tier.model_copy(update={"seconds": None}), images=200) == 0
+    ways = forms(tier, images=100)
+    assert [(way.epochs, way.folds) for way in ways] == [(10, 5), (10, 4), (6, 5), (6, 4)]  # four folds hold 80 images
+    assert [way.seconds for way in ways] == pytest.approx([50, 50 * 4.2 / 5, 30, 30 * 4.2 / 5])
+    assert ways[0] == tier
+    assert forms(tier, images=20) == (tier, tier.model_copy(update={"epochs": 6, "seconds": 30.0}))
+    unknown = tier.model_copy(update={"seconds": None})
+    assert [way.seconds for way in forms(unknown, images=200)] == [None] * 8
+    everything = tier.model_copy(update={"kind": "all_stages", "folds": 2})
+    assert [(way.epochs, way.folds) for way in forms(everything, images=400)] == [(10, 2), (10, 1)]
     views = Tier(kind="views", gain="", views=8, seconds=7.0)
-    assert at_least(views, images=200) == 7
+    assert forms(views, images=200) == (views,)
 
 
 def test_something_cheap_is_tried_after_something_costly_that_did_not_fit() -> None:
