@@ -26,6 +26,11 @@ from finetune.runtime import Runtime, in_order
 _NETWORK = "resnet18"
 _BATCH = 8
 _FILES = 16  # that are decoded to see how long that takes
+_STEP = 32  # images of a training step, for those costs depend on it
+_PIXELS = _BATCH * 224**2  # of a step of the whole network, for larger ones would take seconds
+_MOMENT = (
+    0.2  # seconds that each is measured, twice at least: once alone, what else the machine does decides the answer
+)
 _SECONDS = 1.5  # the least that each measurement lasts, after a first call that does not count
 
 
@@ -73,8 +78,8 @@ def costs(network: Backbone, pixels: Preprocessing, runtime: Runtime, files: Seq
     ) / (len(some) * runtime.threads)
     module = copy.deepcopy(network.module).to(runtime.device).to(memory_format=torch.channels_last).eval()
     copied = replace(network, module=module)
-    shape = (runtime.evaluation_batch, 3, pixels.size, pixels.size)
-    images = torch.rand(shape, device=runtime.device).contiguous(memory_format=torch.channels_last)
+    images = torch.rand((runtime.evaluation_batch, 3, pixels.size, pixels.size), device=runtime.device)
+    images = images.contiguous(memory_format=torch.channels_last)
 
     def forward() -> None:
         with torch.inference_mode():
@@ -88,23 +93,34 @@ def costs(network: Backbone, pixels: Preprocessing, runtime: Runtime, files: Seq
             loss.item()  # waits for a device of its own
 
         step()
-        return _seconds(step) / len(images)
+        return _seconds(step) / len(given)
 
     forward()
-    passed, whole = _seconds(forward) / len(images), stepping(module, images)
+    passed = _seconds(forward) / len(images)
+    whole = stepping(module, _of(images, min(_STEP, _PIXELS // pixels.size**2)))
     try:
         upper = copied.onward("stage3")
     except UsageError:  # it cannot be run from there, and the last stage is then trained with all that lies below
         return Costs(decoding, passed, whole, passed + whole)
     with torch.no_grad():
         entering = copied.upto("stage3")(images).contiguous(memory_format=torch.channels_last)
-    return Costs(decoding, passed, whole, stepping(upper, entering))
+    return Costs(decoding, passed, whole, stepping(upper, _of(entering, _STEP)))
+
+
+def _of(batch: Tensor, size: int) -> Tensor:
+    """A batch of another size, at least 1, made of the same rows."""
+    rows = torch.arange(max(1, size), device=batch.device) % len(batch)
+    return batch[rows].contiguous(memory_format=torch.channels_last)
 
 
 def _seconds(work: Callable[[], object]) -> float:
-    begun = time.perf_counter()
-    work()
-    return time.perf_counter() - begun
+    """Of the fastest call."""
+    best, calls, begun = float("inf"), 0, time.perf_counter()
+    while calls < 2 or time.perf_counter() - begun < _MOMENT:
+        before = time.perf_counter()
+        work()
+        best, calls = min(best, time.perf_counter() - before), calls + 1
+    return best
 
 
 def _decoding(threads: int) -> float:
