@@ -55,18 +55,20 @@ def test_a_few_files_tell_what_many_would(network: Backbone, photos: Path, monke
     monkeypatch.setattr(decode, "read", lambda path: (read.append(path), real(path))[1])
     pixels = network.contract.preprocessing(Images(size=64))
     files = sorted(photos.rglob("*.png"))
+    monkeypatch.setattr(speed, "_MOMENT", 0)
     speed.costs(network, pixels, start("float32"), sorted(files * 10))
-    assert len(read) == 16
+    assert len(read) == 2 * 16
     assert {path.parent.name for path in read} == {"blue", "green", "red"}  # not of the beginning alone
     read.clear()
     assert speed.costs(network, pixels, start("float32"), files[:1]).decode > 0
-    assert read == files[:1]
+    assert read == 2 * files[:1]
 
 
 def test_a_slow_disk_and_a_slow_network_are_told_apart(
     network: Backbone, photos: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """By a clock that every decoded image moves by 1 s, and every pass by 5 s for each image of a batch of 8.
+    """By a clock that every decoded image moves by 1 s, and every pass by 40 s, of 8 images or
+    of the 32 of a step.
 
     Such a network cannot be run onward from a stage, so that its last stage costs what lies below it too.
     """
@@ -86,4 +88,22 @@ def test_a_slow_disk_and_a_slow_network_are_told_apart(
     found = speed.costs(
         network, network.contract.preprocessing(Images(size=64)), runtime, sorted(photos.rglob("*.png"))
     )
-    assert found == Costs(decode=1.0, forward=5.0, step=5.0, last=10.0)
+    assert found == Costs(decode=1.0, forward=5.0, step=1.25, last=6.25)
+
+
+def test_what_happens_once_does_not_decide(network: Backbone, photos: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """By a clock that moves by 0.1 s for every decoded image, by a minute for the second, and by 1 s for a pass."""
+    now, steps = [0.0], iter([0.1, 60.0])
+    monkeypatch.setattr(speed.time, "perf_counter", lambda: now[0])
+
+    def taking(seconds: Callable[[], float], real: Callable[..., object]) -> Callable[..., object]:
+        def slow(*given: object) -> object:
+            now[0] += seconds()
+            return real(*given)
+
+        return slow
+
+    monkeypatch.setattr(decode, "working_image", taking(lambda: next(steps, 0.1), decode.working_image))
+    network.module.forward = taking(lambda: 1.0, network.module.forward)  # type: ignore[method-assign]
+    threads = start("float32").threads
+    assert costs_of(network, photos).decode == pytest.approx(0.1 / threads)
