@@ -16,7 +16,7 @@ from torch import Tensor
 from finetune import record, report, starter
 from finetune.bundle import Bundle, Timings, sameness
 from finetune.choose import heads as probes
-from finetune.choose.budget import Budget, OutOfTime, budget
+from finetune.choose.budget import Budget, OutOfTime, budget, ending
 from finetune.choose.course import Surroundings
 from finetune.choose.heads import Material
 from finetune.choose.search import search
@@ -345,7 +345,7 @@ def _finish(job: _Job, training: Training, probed: _Probed | None) -> None:
 
 def _learning_curve(job: _Job, given: Material, probe: Probe) -> None:
     """What more images would bring; `auto` leaves it out when its time is over before the curve is whole."""
-    check = job.budget.ending(job.check("learning curve"))
+    check = ending(job.check("learning curve"), job.budget.over)
     with job.timings.part("learning curve"), contextlib.suppress(OutOfTime):
         growth.write(job.bundle, given, probe, seed=job.recipe.seed, check=check)
 

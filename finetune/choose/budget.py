@@ -1,6 +1,7 @@
 """How long `auto` may take, and what of that is left."""
 
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from finetune.data.survey import Survey
@@ -17,7 +18,7 @@ _SCORING = 1.3  # times the measured cost of test images that is kept back for t
 
 
 class OutOfTime(Exception):
-    """The budget has ended in the middle of what can be left out."""
+    """The time for something that can be left out has ended in the middle of it."""
 
 
 @dataclass(frozen=True)
@@ -33,15 +34,19 @@ class Budget:
         """Seconds for choosing and training."""
         return self.ends - self.scoring - time.monotonic()
 
-    def ending(self, check: Check) -> Check:
-        """The same check, which raises OutOfTime when all is over."""
+    def over(self) -> bool:
+        return time.monotonic() > self.ends
 
-        def both(done: int, total: int) -> None:
-            check(done, total)
-            if time.monotonic() > self.ends:
-                raise OutOfTime
 
-        return both
+def ending(check: Check, over: Callable[[], bool]) -> Check:
+    """The same check, which raises OutOfTime when its time is over."""
+
+    def both(done: int, total: int) -> None:
+        check(done, total)
+        if over():
+            raise OutOfTime
+
+    return both
 
 
 def budget(

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 
 from finetune.choose import heads
+from finetune.choose.budget import OutOfTime, ending
 from finetune.choose.evidence import Held, Judge, Outcome
 from finetune.choose.heads import Material, material
 from finetune.choose.tuning import Watch
@@ -22,6 +23,7 @@ from finetune.recipe.network import BackboneChoice
 from finetune.recipe.plan import Tier
 from finetune.recipe.schema import Recipe
 from finetune.recipe.tiers import named
+from finetune.train.loop import Epoch, Step
 from finetune.train.setting import Setting
 
 
@@ -83,7 +85,9 @@ class Course:
 
     @classmethod
     def begun(cls, asked: Recipe, baseline: Recipe, around: Surroundings, *, keeps: bool) -> "Course":
-        """With the baseline, a head on the frozen features of one view, as the best."""
+        """With the baseline, a head on the frozen features of one view, as the best. What is tried from then on ends
+        with OutOfTime where its time does, so that what was found before can still be finished.
+        """
         network = around.network(baseline)
         given, probe = around.probed(baseline, network, views=1)
         weights = given.class_weights if probe.balanced else np.ones(given.classes)
@@ -94,7 +98,18 @@ class Course:
             f"{outcome.name} ({probe.trial.family}, {probe.trial.scaling}): accuracy {outcome.accuracy:.3f}, log-loss "
             f"{outcome.log_loss:.3f} on {outcome.images} images held out in turn"
         )
-        return cls(asked, around, keeps, Best(baseline, network, given, probe, held), judge, outcomes=[outcome])
+        course = cls(asked, around, keeps, Best(baseline, network, given, probe, held), judge, outcomes=[outcome])
+
+        def over() -> bool:
+            return course.left() < 0
+
+        def watch(event: Step | Epoch) -> None:
+            around.watch(event)
+            if over():
+                raise OutOfTime
+
+        course.around = replace(around, watch=watch, check=lambda what: ending(around.check(what), over))
+        return course
 
     def compared(self, tier: Tier, name: str, held: Held) -> Outcome:
         """Against the best so far, without a verdict yet."""

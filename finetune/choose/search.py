@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 
 from finetune.choose import attempts
+from finetune.choose.budget import OutOfTime
 from finetune.choose.course import Best, Course, Surroundings
 from finetune.choose.evidence import Held, Outcome
 from finetune.errors import BundleError, Diverged, Offline, OutOfResources, UsageError, WeightsError
@@ -57,6 +58,8 @@ def search(recipe: Recipe, tiers: Sequence[Tier], around: Surroundings) -> Found
             attempts.attempt(course, way)
         except (BundleError, Diverged, Offline, OutOfResources, UsageError, WeightsError) as error:
             course.leave_out(tier, f"it fails: {str(error).splitlines()[0]}")
+        except OutOfTime:
+            course.leave_out(tier, "its time was over before it could be judged")
     best = course.best
     return Found(_chosen(best), best.held, tuple(course.outcomes), tuple(course.reasons), best.probe)
 

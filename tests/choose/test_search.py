@@ -59,13 +59,16 @@ class Stand:
 
     table: Mapping[tuple[Any, ...], np.ndarray]
     tuning: Callable[[Any], Mapping[float, np.ndarray]] | None = None
-    seconds: Sequence[float] = (1e9,)
+    budget: float = 1e9
+    passing: float = 0.0  # seconds that each pass takes
+    fold: float = 0.0  # and each fold of a training
     frozen: float | None = 1.0  # seconds that are expected of the baseline
     candidates: tuple[BackboneChoice, ...] = ()
     said: list[str] = field(default_factory=list)
     asked: list[tuple[Any, ...]] = field(default_factory=list)
     tuned: list[SimpleNamespace] = field(default_factory=list)
     kept: list[tuple[Any, ...]] = field(default_factory=list)
+    spent: float = 0.0
 
     @property
     def recipe(self) -> Recipe:
@@ -79,7 +82,6 @@ class Stand:
 
     def run(self, monkeypatch: pytest.MonkeyPatch, *tiers: Tier) -> Found:
         monkeypatch.setattr(attempts, "tuned", self._tuned)
-        clock = iter([*self.seconds, *[self.seconds[-1]] * 1000])
         around = Surroundings(
             catalog=CATALOG,
             facts=FACTS,
@@ -87,7 +89,7 @@ class Stand:
                 name=recipe.backbone.name, shape=lambda stage, size: (8, size // 16, size // 16)
             ),
             setting=self._setting,  # type: ignore[arg-type]
-            left=lambda: next(clock),
+            left=lambda: self.budget - self.spent,
             say=self.said.append,
             watch=lambda event: None,
             check=lambda what: lambda done, total: None,
@@ -101,6 +103,7 @@ class Stand:
         ) -> np.ndarray:
             key = (network.name, recipe.images.fit, tuple(stages), views, mirrored)
             self.asked.append(key)
+            self.spent += self.passing
             return self.table[key].copy()
 
         def activations(
@@ -126,6 +129,8 @@ class Stand:
         found = {share: np.full((60, 3), np.nan, np.float32) for share in SHARES}
         for fold in folds:
             call.folds.append(fold)
+            self.spent += self.fold
+            call.watch(None)
             for share in SHARES:
                 found[share][given.folds == fold] = whole[share][given.folds == fold]
             if enough(Tuned(found)):
@@ -365,10 +370,10 @@ def test_what_a_dearer_backbone_takes_is_expected_to_take_longer(monkeypatch: py
     huge = BackboneChoice(name="resnet101", weights=Random())
     table = Table(1.0, {plain(backbone="resnet101"): features(3.0)})
     tiers = tier("backbone", candidate=1, seconds=60.0), tier("stages", seconds=60.0)
-    found = Stand(table, candidates=(huge,), seconds=(100, 99)).run(monkeypatch, *tiers)
+    found = Stand(table, candidates=(huge,), budget=99).run(monkeypatch, *tiers)
     assert found.chosen.candidate == 1
     assert "of several stages is not tried: about 11" in found.reasons[0]
-    assert kinds(Stand(table, seconds=(100, 99)).run(monkeypatch, tiers[1])) == ["frozen", "stages"]
+    assert kinds(Stand(table, budget=99).run(monkeypatch, tiers[1])) == ["frozen", "stages"]
 
 
 # mirror images
@@ -499,7 +504,7 @@ def test_images_that_have_gone_are_an_error(monkeypatch: pytest.MonkeyPatch) -> 
 
 
 def test_what_there_is_no_time_for_is_not_tried_and_said(monkeypatch: pytest.MonkeyPatch) -> None:
-    stand = Stand(Table(), seconds=(100, 40), frozen=None)
+    stand = Stand(Table(), budget=40)
     found = stand.run(monkeypatch, tier("stages", seconds=50.0), tier("views", views=2, seconds=30.0))
     assert found.reasons == (
         "a head on the features of several stages is not tried: about 50 s are needed and 40 s are left",
@@ -522,28 +527,26 @@ def test_a_machine_that_is_slower_than_thought_tries_less(monkeypatch: pytest.Mo
     """The baseline was to take 1 s and took 15, of which a third is put down to warming: what was to take 9 s is then
     expected to take 90.
     """
-    found = Stand(Table(), seconds=(100, 85)).run(monkeypatch, tier("stages", seconds=9.0))
+    found = Stand(Table(), budget=100, passing=15).run(monkeypatch, tier("stages", seconds=9.0))
     assert "about 90 s are needed and 85 s are left" in found.reasons[0]
 
 
 def test_the_baseline_ships_when_there_was_never_any_time(monkeypatch: pytest.MonkeyPatch) -> None:
-    found = Stand(Table(), seconds=(-5.0,)).run(monkeypatch, tier("stages", seconds=1.0), LAST, ALL)
+    found = Stand(Table(), budget=-5).run(monkeypatch, tier("stages", seconds=1.0), LAST, ALL)
     assert_baseline(found)
     assert "0 s are left" in found.reasons[0]
 
 
 def test_a_fold_more_is_tried_only_where_training_on_all_images_still_fits(monkeypatch: pytest.MonkeyPatch) -> None:
     """A fold takes 10 s, all images 12.5: after the second one 20 s are left, which is not enough for both."""
-    seconds = (100, 99, 40, *(30, 30), *(20, 20), 20)
-    stand = Stand(Table(), tuning=answers({1.0: 6.0}), seconds=seconds)
+    stand = Stand(Table(), tuning=answers({1.0: 6.0}), budget=40, fold=10)
     found = stand.run(monkeypatch, LAST)
     assert stand.tuned[0].folds == [0, 1]
     assert found.outcomes[1].verdict == "taken"
 
 
 def test_what_cannot_be_trained_on_all_images_in_time_does_not_ship(monkeypatch: pytest.MonkeyPatch) -> None:
-    seconds = (100, 99, 40, 5)
-    found = Stand(Table(), tuning=answers({1.0: 6.0}), seconds=seconds).run(monkeypatch, LAST)
+    found = Stand(Table(), tuning=answers({1.0: 6.0}), budget=40, fold=35).run(monkeypatch, LAST)
     assert found.outcomes[1].verdict == "there is no time left to train on all images"
     assert found.outcomes[1].gain > 0
     assert_baseline(found)
@@ -554,7 +557,7 @@ def test_training_that_does_not_fit_as_planned_is_tried_in_fewer_epochs(monkeypa
     planned = tier("last_stage", views=2, folds=5, epochs=10, lr=1e-3, seconds=100.0)
 
     def epochs(left: float) -> list[int]:
-        stand = Stand(Table(), tuning=answers({1.0: 6.0}), seconds=(200, left), frozen=None)
+        stand = Stand(Table(), tuning=answers({1.0: 6.0}), budget=left)
         stand.run(monkeypatch, planned)
         return [call.phase.epochs for call in stand.tuned]
 
@@ -563,14 +566,23 @@ def test_training_that_does_not_fit_as_planned_is_tried_in_fewer_epochs(monkeypa
 
 def test_the_time_to_train_what_was_taken_is_not_there_for_others(monkeypatch: pytest.MonkeyPatch) -> None:
     """Five folds took 50 s, so that all images will take 12.5: of 20 s that are left 7.5 may be spent."""
-    seconds = (100, 99, 99, *(89, 89, 79, 79, 69, 69, 59, 59), 49, 49, 49, 20)
 
     def tried(needed: float) -> list[str]:
-        stand = Stand(Table(), tuning=answers({1.0: 6.0}), seconds=seconds, frozen=None)
+        stand = Stand(Table(), tuning=answers({1.0: 6.0}), budget=70, fold=10, frozen=None)
         return kinds(stand.run(monkeypatch, LAST, tier("stages", seconds=needed)))
 
     assert tried(7.0) == ["frozen", "last_stage", "stages"]
     assert tried(8.0) == ["frozen", "last_stage"]
+
+
+def test_what_takes_longer_than_there_is_time_for_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    found = Stand(Table(), tuning=answers({1.0: 6.0}), budget=40, fold=41).run(monkeypatch, LAST)
+    assert_baseline(found)
+    assert found.reasons == ("training the last stage is not tried: its time was over before it could be judged",)
+
+
+def test_the_baseline_is_never_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert_baseline(Stand(Table(), budget=10, passing=11).run(monkeypatch))
 
 
 # a real one
