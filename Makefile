@@ -10,11 +10,14 @@ BIN := .venv/bin
 demo: .venv/installed
 	$(BIN)/finetune run recipes/quickstart.yaml
 
+# several processes of one thread each: threads that wait for each other take longer than the work
+PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n logical --maxprocesses 4
+
 test: .venv/installed
-	$(BIN)/python -m pytest
+	$(PYTEST)
 
 coverage: .venv/installed
-	$(BIN)/python -m pytest --cov --cov-report=json --cov-report=
+	$(PYTEST) --cov --cov-report=json --cov-report=
 	$(BIN)/python tests/raises.py
 
 lint: .venv/installed

@@ -364,7 +364,7 @@ def test_folders_that_may_not_be_read_are_refused(tmp_path):
     closed = tree(tmp_path / "closed", "x/")
     closed.chmod(0o311)
     user = os.geteuid()
-    for parent in (tmp_path, *list(tmp_path.parents)[:2]):
+    for parent in (tmp_path, *list(tmp_path.parents)[:3]):
         parent.chmod(0o755)
     os.seteuid(user or 65534)  # root may read anything
     try:
