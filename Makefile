@@ -11,13 +11,11 @@ demo: .venv/installed
 	$(BIN)/finetune run recipes/quickstart.yaml
 
 # several processes of one thread each: threads that wait for each other take longer than the work
-PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n logical --maxprocesses 4
-
 test: .venv/installed
-	$(PYTEST)
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n logical --maxprocesses 4
 
 coverage: .venv/installed
-	$(PYTEST) --cov --cov-report=json --cov-report=
+	$(BIN)/python -m pytest --cov --cov-report=json --cov-report=
 	$(BIN)/python tests/raises.py
 
 lint: .venv/installed

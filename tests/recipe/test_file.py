@@ -466,7 +466,7 @@ def test_a_mutated_recipe_loads_or_says_where(data: dict[str, Any], draw: st.Dat
         read(text)
     except RecipeError as error:
         message = str(error)
-    assert time.process_time() - began < 5
+    assert time.process_time() - began < 0.5
     assert "Input" not in message
     places = [line.split(":")[1] for line in message.splitlines() if line.startswith("x.yaml:")]
     assert bool(places) == bool(message)

@@ -206,7 +206,7 @@ def test_deep_nesting_is_refused_at_once(pattern: str, count: int) -> None:
     text = "x: " + pattern * count if pattern[0] in "[{" else pattern * count
     began = time.process_time()
     assert faults(text)
-    assert time.process_time() - began < 5  # what is not refused at once takes minutes
+    assert time.process_time() - began < 0.5
 
 
 def test_twenty_levels_are_allowed() -> None:
@@ -255,7 +255,7 @@ def test_an_escape_beyond_unicode_is_refused() -> None:
 def test_a_bomb_is_refused_before_it_is_built(text: str) -> None:
     began = time.process_time()
     assert "are not allowed" in faults(text)
-    assert time.process_time() - began < 2
+    assert time.process_time() - began < 0.2
 
 
 PIECES = st.sampled_from(
@@ -270,7 +270,7 @@ PIECES = st.sampled_from(
 def test_any_text_is_read_or_refused(text: str) -> None:
     began = time.process_time()
     message = faults(text)
-    assert time.process_time() - began < 5
+    assert time.process_time() - began < 0.5
     assert message == "" or message.startswith("x.yaml:")
 
 
