@@ -32,7 +32,8 @@ CLEARLY = 2.0  # standard errors
 def attempt(course: Course, tier: Tier) -> None:
     """Tries a tier, and takes it where it does better.
 
-    Raises BundleError, Diverged, Offline, OutOfResources, UsageError or WeightsError where it cannot be tried.
+    Raises BundleError, Diverged, Offline, OutOfResources, UsageError or WeightsError where it cannot be tried, and
+    OutOfTime where it takes longer than there is time for.
     """
     match tier.kind:
         case "backbone":
