@@ -1,5 +1,6 @@
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -22,11 +23,11 @@ from finetune.model import backbone, speed, weights
 from finetune.recipe import file, planning
 from finetune.recipe.cost import Costs
 from finetune.recipe.network import HeadChoice
-from finetune.recipe.plan import Phase, Plan, Tier
+from finetune.recipe.plan import Chosen, ChosenTrial, Phase, Plan, Tier
 from finetune.recipe.schedule import LpFt
 from finetune.recipe.schedule import Probe as ProbeSchedule
 from finetune.runtime import StopRequests, start
-from finetune.train.loop import Epoch, Step
+from finetune.train.loop import Epoch, Step, Training
 from finetune.train.setting import Setting
 from tests.conftest import draw, draw_alike, draw_classes
 from tests.laws import Crash, CutAfter, assert_same
@@ -487,6 +488,29 @@ def test_auto_that_chose_to_train_ships_what_it_trained_and_can_be_repeated(
     )
     again = job.run(recipe, output=tmp_path / "again", plan=bundle.plan)
     assert again.read("model.safetensors") == bundle.read("model.safetensors")
+
+
+@pytest.mark.parametrize(("went", "temperature"), [(0.5, 4.0), (0.25, 2.0), (0.0, 1.0)])
+def test_what_went_half_as_far_as_was_chosen_is_tempered_half_as_much(
+    went: float, temperature: float, tmp_path: Path, write_recipe: Write, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Half as much in the exponent: at the probe itself, which is calibrated, nothing is left of the temperature."""
+    photos = draw_alike(tmp_path / "photos", {"blue": 8, "red": 8})
+    untempered = []
+
+    def settled(training: Training, *others: Any, **named: Any) -> tuple[float, tuple[str, ...]]:
+        untempered.append({name: tensor.clone() for name, tensor in training.classifier.head.state_dict().items()})
+        return went, ()
+
+    monkeypatch.setattr(job, "settle", settled)
+    plan = job.run(write_recipe(photos, schedule="lp_ft"), output=tmp_path / "plan").plan
+    way = LpFt(train=("stage4", "head"), epochs=2, lr=1e-3, interpolate=0.5)
+    trial = ChosenTrial(family="logistic", scaling="standardised", strength=1.0)
+    chosen = Chosen(fit="crop", flip=True, schedule=way, views=8, trial=trial, temperature=4.0)
+    bundle = job.run(write_recipe(photos, schedule="auto"), output=tmp_path / "run", plan=replace(plan, chosen=chosen))
+    shipped = safetensors.torch.load(bundle.read("model.safetensors"))
+    for name, tensor in untempered[-1].items():
+        torch.testing.assert_close(shipped[f"head.{name}"], tensor / temperature)
 
 
 def test_a_budget_that_is_spent_ships_the_baseline_and_says_what_was_not_tried(
