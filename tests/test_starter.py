@@ -8,7 +8,7 @@ from finetune.errors import DataError, RecipeError, UsageError
 from finetune.recipe import file
 from finetune.recipe.network import Package
 from finetune.recipe.schedule import Auto
-from finetune.recipe.schema import Given, Stratified
+from finetune.recipe.splits import Given, Stratified
 from tests.conftest import draw
 
 

@@ -1,7 +1,7 @@
 """The folder that a run leaves: claimed, locked and written so that a crash harms nothing, and read with suspicion."""
 
 from finetune.bundle.durable import sync_folder, write_atomically
-from finetune.bundle.folder import CATALOG_COLUMNS, UNSEALED, Bundle
+from finetune.bundle.folder import UNSEALED, Bundle
 from finetune.bundle.timings import Timings
 
-__all__ = ["CATALOG_COLUMNS", "UNSEALED", "Bundle", "Timings", "sync_folder", "write_atomically"]
+__all__ = ["UNSEALED", "Bundle", "Timings", "sync_folder", "write_atomically"]

@@ -6,9 +6,7 @@ drawn from the rest, which may be drawn again.
 """
 
 import contextlib
-import csv
 import hashlib
-import io
 import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -18,12 +16,12 @@ from finetune.bundle import facts as reading
 from finetune.bundle.durable import TEMPORARY, size, sync_folder, worded, write_atomically
 from finetune.bundle.facts import FACTS, SCHEMA
 from finetune.bundle.lock import LOCK, claim, locked
+from finetune.data import ledger
 from finetune.errors import BundleError, OutputTaken, printable
 from finetune.recipe import planfile
 from finetune.recipe.plan import Plan
 from finetune.scores.predictions import Predictions
 
-CATALOG_COLUMNS = ("key", "sha256", "label", "group", "split", "note")
 UNSEALED = ("timings.jsonl", "report.html", "MODEL_CARD.md")
 
 _CHECKPOINTS = "checkpoints"  # written by training, gone when the run is complete
@@ -217,18 +215,12 @@ class Bundle:
 
     @property
     def catalog(self) -> list[dict[str, str]]:
-        """One row per image, in the order of the file, by the names of CATALOG_COLUMNS."""
+        """One row per image, in the order of the file, by the names of `finetune.data.ledger.COLUMNS`."""
         place = self.folder / "catalog.csv"
         try:
-            header, *rows = csv.reader(io.StringIO(self._text("catalog.csv"), newline=""), strict=True)
-        except (csv.Error, ValueError) as error:
-            raise BundleError(f"{_shown(place)} is not a table: {error}") from error
-        if tuple(header) != CATALOG_COLUMNS:
-            raise BundleError(f"{_shown(place)} must have the columns {', '.join(CATALOG_COLUMNS)}")
-        for number, row in enumerate(rows, start=2):
-            if len(row) != len(header):
-                raise BundleError(f"{_shown(place)}: row {number} must have {len(header)} cells, but has {len(row)}")
-        return [dict(zip(header, row, strict=True)) for row in rows]
+            return ledger.rows(self._text("catalog.csv"))
+        except ValueError as error:
+            raise BundleError(f"{_shown(place)} {error}") from error
 
     def predictions(self, part: str) -> Predictions:
         """The predictions of the "test" or "validation" images."""

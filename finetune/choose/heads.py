@@ -6,7 +6,8 @@ from dataclasses import dataclass, replace
 import numpy as np
 from torch import nn
 
-from finetune.data.catalog import Catalog, Sample
+from finetune.data.catalog import Catalog
+from finetune.data.groups import together
 from finetune.errors import UsageError
 from finetune.frozen import probe as probing
 from finetune.frozen.design import DIRECTIONS, SCALINGS, Scaling
@@ -72,22 +73,6 @@ def material(
     groups, labels = together(catalog.samples), catalog.labels
     features = extractor.pooled(catalog.samples, stages=stages, views=views, check=check)
     return Material(catalog, features, labels, groups, folds(labels, groups, seed=seed))
-
-
-def together(samples: Sequence[Sample]) -> tuple[str, ...]:
-    """The name of what each sample belongs to: copies are together, and groups, and groups that share a copy."""
-    home: dict[str, str] = {}
-
-    def first(name: str) -> str:
-        while (other := home.setdefault(name, name)) != name:
-            name = other
-        return name
-
-    names = [(f"content {one.sha256 or one.key}", f"group {one.group}" if one.group else None) for one in samples]
-    for content, group in names:
-        if group:
-            home[first(content)] = first(group)
-    return tuple(first(content) for content, _ in names)
 
 
 def fit(

@@ -3,16 +3,19 @@
 It knows nothing of files and decodes nothing; content is the hash that the census took.
 """
 
-import hashlib
-import math
 from collections import defaultdict
-from collections.abc import Collection, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import assert_never
 
-from finetune.data.catalog import TRAIN, Catalog, Sample
-from finetune.errors import DataError, listing, printable, suggestion
-from finetune.recipe.schema import Given, Stratified
+from finetune.data import dealing
+from finetune.data.catalog import TRAIN, Catalog
+from finetune.data.dealing import Parts
+from finetune.data.groups import together
+from finetune.data.ledger import PARTS
+from finetune.data.remarks import remarks
+from finetune.errors import DataError, cell, listing, printable, suggestion
+from finetune.recipe.splits import Given, Grouped, SplitChoice, Stored, Stratified
 
 
 @dataclass(frozen=True)
@@ -27,41 +30,57 @@ class Split:
 
 def split(
     catalog: Catalog,
-    choice: Stratified | Given | None,
+    choice: SplitChoice | None,
     *,
     seed: int,
     default: Stratified | None = None,
+    before: Sequence[Mapping[str, str]] = (),
     learn_from_validation: bool = False,
 ) -> Split:
-    """Divides a catalog whose census has been taken; None is `default` (`Stratified()`) where there are no split
-    folders. With `learn_from_validation` the validation images join the training images once they are found.
+    """Divides a catalog whose census has been taken, and in which groups are named; None is `default` (`Stratified()`),
+    grouped where there are groups, where there are no split folders. With `learn_from_validation` the validation images
+    join the training images once they are found.
 
     stratified: in each class the different images are ranked by SHA-256(seed, content) and the first are for testing,
     the next for validation: their shares, rounded half up. A class of one or two images is for training; from three on
     there is at least one test image, from four on one validation image, if any were asked for; at least one image is
     left to train on. Copies of a file stay together; files of one content under several labels are for training.
 
+    grouped: shares of about that size, in which no group lies on two sides.
+
     given: split folders as found; `validation` may be a share of the training images, taken as above.
 
-    Raises DataError for split folders that the recipe says nothing of, for a folder that is not there, for a class
-    without training images, and when shares were asked for and every class is too small for them.
+    stored: as in the rows `before` (see `ledger`), by content; what they do not have is for training, unless it is of a
+    group of theirs.
+
+    Raises DataError for split folders that the recipe says nothing of, for a folder that is not there, for groups that
+    shares would tear and for groups that are not there, for a class without training images, and when shares were asked
+    for and nothing can be held out.
     """
     folders = sorted({sample.split for sample in catalog.samples if sample.split})
     if all(_is_training(name) for name in folders):
         folders = []
     contents = _contents(catalog)
+    grouped = any(sample.group for sample in catalog.samples)
+    if folders and not isinstance(choice, Given):
+        raise DataError(_ways_to_choose(catalog, folders) if choice is None else _beside(choice, catalog, folders))
     match choice:
-        case None if folders:
-            raise DataError(_ways_to_choose(catalog, folders))
         case None:
-            parts = _stratified(catalog, contents, default or Stratified(), seed=seed)
-        case Stratified() if folders:
+            parts = _shares(catalog, contents, default or Stratified(), seed=seed)
+        case Stratified() if grouped:
             raise DataError(
-                f"split: {{kind: stratified}} beside split folders on disk ({_counted(catalog, folders)}); "
-                "say `pool: true` in data to put them together first, or choose split: {kind: given, …}"
+                "split: {kind: stratified} would put images of one group on two sides, which makes a score too good; "
+                "say kind: grouped, or leave the groups out of data"
             )
-        case Stratified():
-            parts = _stratified(catalog, contents, choice, seed=seed)
+        case Grouped() if not grouped:
+            raise DataError(
+                "split: {kind: grouped}, but nothing names groups; add a pattern, such as '(patient\\d+)_', or a "
+                "column of groups in data"
+            )
+        case Stratified() | Grouped():
+            parts = _shares(catalog, contents, choice, seed=seed)
+        case Stored():
+            parts = _stored(catalog, contents, before)
         case Given():
             parts = _given(catalog, contents, choice, folders, seed=seed)
         case _:
@@ -73,17 +92,8 @@ def split(
     untrained = [name for name, images in train.counts().items() if not images]
     if untrained:
         raise DataError(f"classes without a training image; every class needs one{listing(_quoted(untrained))}")
-    used = set().union(*parts)
-    notes = (
-        *_notes_on_copies(catalog, contents, parts),
-        *_notes_on_classes(train, validation=validation, test=test),
-        *_notes_on_folders(sample for place, sample in enumerate(catalog.samples) if place not in used),
-        *_notes_on_validation(learnt_from),
-    )
-    return Split(train=train, validation=validation, test=test, notes=notes)
-
-
-Parts = tuple[set[int], set[int], set[int]]  # places in the catalog: training, validation, test
+    notes = remarks(catalog, parts, before=before, learnt_from=learnt_from)
+    return Split(train=train, validation=validation, test=test, notes=tuple(notes))
 
 
 def _contents(catalog: Catalog) -> list[str]:
@@ -93,16 +103,53 @@ def _contents(catalog: Catalog) -> list[str]:
     return [sample.sha256 or "" for sample in catalog.samples]
 
 
-def _stratified(catalog: Catalog, contents: Sequence[str], choice: Stratified, *, seed: int) -> Parts:
-    places = range(len(catalog))
-    parts = _divide(catalog, contents, places, validation=choice.validation, test=choice.test, seed=seed)
+def _shares(catalog: Catalog, contents: Sequence[str], choice: Stratified | Grouped, *, seed: int) -> Parts:
+    parts = _divide(catalog, contents, range(len(catalog)), validation=choice.validation, test=choice.test, seed=seed)
     if (choice.validation or choice.test) and not (parts[1] or parts[2]):
+        groups, images = len({sample.group for sample in catalog.samples if sample.group}), f"{len(catalog)} images"
+        if groups:
+            number = "1 group" if groups == 1 else f"{groups} groups"
+            raise DataError(f"{images} in {number}: none can be held out whole and leave every class some")
         most = max(catalog.counts().values(), default=0)
         raise DataError(
-            f"{len(catalog)} images of {len(catalog.classes)} classes, at most {most} in a class: too few to hold any "
-            "out; three different images of a class are needed"
+            f"{images} of {len(catalog.classes)} classes, at most {most} in a class: too few to hold any out; three "
+            "different images of a class are needed"
         )
     return parts
+
+
+def _divide(
+    catalog: Catalog, contents: Sequence[str], places: Iterable[int], *, validation: float, test: float, seed: int
+) -> Parts:
+    """Shares of the images at these places; of whole groups where there are any."""
+    shares = {"validation": validation, "test": test}
+    if any(sample.group for sample in catalog.samples):
+        return dealing.by_group(catalog, together(catalog.samples), places, seed=seed, **shares)
+    return dealing.by_content(catalog, contents, places, seed=seed, **shares)
+
+
+def _stored(catalog: Catalog, contents: Sequence[str], before: Sequence[Mapping[str, str]]) -> Parts:
+    """Images of the same name and content where they were, then those of the same content, then of the same group."""
+    by_name = {(row["key"], row["sha256"]): row["split"] for row in before}
+    by_content, by_group = _sides(before, "sha256"), _sides(before, "group")
+    if not set(contents) & set(by_content):
+        raise DataError("split: {kind: stored}, but none of the images is in that split; it was made for others")
+    parts: Parts = (set(), set(), set())
+    for place, (sample, content) in enumerate(zip(catalog.samples, contents, strict=True)):
+        group = cell(sample.group or "")
+        side = by_name.get((cell(sample.key), content)) or by_content.get(content) or by_group.get(group, "train")
+        parts[PARTS.index(side)].add(place)
+    return parts
+
+
+def _sides(before: Sequence[Mapping[str, str]], column: str) -> dict[str, str]:
+    """The part in which each content, or group, was; what was in several is learnt from already."""
+    sides: dict[str, str] = {}
+    for row in before:
+        if row[column]:
+            known = sides.setdefault(row[column], row["split"])
+            sides[row[column]] = known if known == row["split"] else "train"
+    return sides
 
 
 def _given(catalog: Catalog, contents: Sequence[str], choice: Given, folders: Sequence[str], *, seed: int) -> Parts:
@@ -130,95 +177,11 @@ def _fault(key: str, name: str, folders: Sequence[str]) -> str | None:
     return f"split.{key} is {printable(name)!r}, but {found}{suggestion(name, folders)}"
 
 
-def _divide(
-    catalog: Catalog, contents: Sequence[str], places: Iterable[int], *, validation: float, test: float, seed: int
-) -> Parts:
-    """Shares of the different contents at these places, class by class (all at once where images have many labels)."""
-    labels: dict[str, set[str | tuple[str, ...]]] = defaultdict(set)
-    copies: dict[str, set[int]] = defaultdict(set)
-    for place in places:
-        labels[contents[place]].add(catalog.samples[place].label)
-        copies[contents[place]].add(place)
-    strata: dict[str, list[str]] = defaultdict(list)
-    for content, found in labels.items():
-        if len(found) == 1:
-            (label,) = found
-            strata[label if isinstance(label, str) else ""].append(content)
-    held: dict[str, set[str]] = {"test": set(), "validation": set()}
-    for members in strata.values():
-        ranked = sorted(members, key=lambda content: hashlib.sha256(f"{seed} {content}".encode()).digest())
-        testing, validating = _sizes(len(ranked), validation=validation, test=test)
-        held["test"].update(ranked[:testing])
-        held["validation"].update(ranked[testing : testing + validating])
-    _keep_for_training(catalog, copies, held)
-    of_test = {place for content in held["test"] for place in copies[content]}
-    of_validation = {place for content in held["validation"] for place in copies[content]}
-    return {place for found in copies.values() for place in found} - of_test - of_validation, of_validation, of_test
-
-
-def _sizes(images: int, *, validation: float, test: float) -> tuple[int, int]:
-    """How many of a class's different images are for testing and for validation."""
-    if images < 3:
-        return 0, 0
-    testing = max(1, math.floor(test * images + 0.5)) if test else 0
-    validating = max(1 if images > 3 or not test else 0, math.floor(validation * images + 0.5)) if validation else 0
-    testing = min(testing, images - 1)
-    return testing, min(validating, images - 1 - testing)
-
-
-def _keep_for_training(catalog: Catalog, copies: dict[str, set[int]], held: dict[str, set[str]]) -> None:
-    """Takes back images of a class that would have none left to train on: with many labels, ranks do not see to it."""
-    out = {content for part in held.values() for content in part}
-    trained = {label for content in copies if content not in out for label in _labels(catalog, copies[content])}
-    for content in sorted(out):
-        found = _labels(catalog, copies[content])
-        if not found <= trained:
-            trained |= found
-            for part in held.values():
-                part.discard(content)
-
-
-def _labels(catalog: Catalog, places: Collection[int]) -> set[str]:
-    return {label for place in places for label in catalog.samples[place].labels}
-
-
-def _notes_on_copies(catalog: Catalog, contents: Sequence[str], parts: Parts) -> Iterator[str]:
-    labels: dict[str, set[str | tuple[str, ...]]] = defaultdict(set)
-    for content, sample in zip(contents, catalog.samples, strict=True):
-        labels[content].add(sample.label)
-    torn = [sample.key for content, sample in zip(contents, catalog.samples, strict=True) if len(labels[content]) > 1]
-    if torn:
-        yield f"{len(torn)} images have an exact copy under another label, such as {torn[0]} and {torn[1]}"
-    names = ("training", "validation", "test")
-    for first, second in ((0, 2), (0, 1), (1, 2)):
-        seen = {contents[place] for place in parts[first]}
-        count = sum(contents[place] in seen for place in parts[second])
-        if count:
-            yield f"{count} of {len(parts[second])} {names[second]} images are exact copies of {names[first]} images"
-
-
-def _notes_on_classes(train: Catalog, *, validation: Catalog, test: Catalog) -> Iterator[str]:
-    for name, part in (("test", test), ("validation", validation)):
-        lacking = [label for label, images in part.counts().items() if not images]
-        if lacking and len(part):
-            yield f"no {name} images of {len(lacking)} of {len(part.classes)} classes: {_some(lacking)}"
-    single = [label for label, images in train.counts().items() if images == 1]
-    if single:
-        yield f"only one training image of {len(single)} of {len(train.classes)} classes: {_some(single)}"
-
-
-def _notes_on_folders(unused: Iterable[Sample]) -> Iterator[str]:
-    images: dict[str, int] = defaultdict(int)
-    for sample in unused:
-        images[sample.split or ""] += 1
-    for name, count in sorted(images.items()):
-        yield f"{count} images in folder {printable(name)!r} are not used: split names neither test nor validation so"
-
-
-def _notes_on_validation(learnt_from: int) -> Iterator[str]:
-    if learnt_from:
-        images = "1 validation image is" if learnt_from == 1 else f"{learnt_from} validation images are"
-        yield f"{images} learnt from too: what ships is chosen on folds of all that is not for testing"
+def _beside(choice: SplitChoice, catalog: Catalog, folders: Sequence[str]) -> str:
+    return (
+        f"split: {{kind: {choice.kind}}} beside split folders on disk ({_counted(catalog, folders)}); "
+        "say `pool: true` in data to put them together first, or choose split: {kind: given, …}"
+    )
 
 
 def _ways_to_choose(catalog: Catalog, folders: Sequence[str]) -> str:
@@ -243,7 +206,3 @@ def _is_training(name: str) -> bool:
 
 def _quoted(names: Iterable[str]) -> list[str]:
     return [repr(printable(name)) for name in names]
-
-
-def _some(names: Sequence[str]) -> str:
-    return ", ".join(_quoted(names[:5])) + (f" and {len(names) - 5} more" if len(names) > 5 else "")

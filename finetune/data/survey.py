@@ -3,22 +3,23 @@
 It opens every image that it has not seen before and keeps none; it knows nothing of networks.
 """
 
-import csv
-import io
 import os
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 
 from finetune.data import catalog as catalogs
+from finetune.data import ledger
 from finetune.data.adapters import folder
 from finetune.data.catalog import Catalog, LeftOut
 from finetune.data.fingerprints import Fingerprints
+from finetune.data.groups import matched
 from finetune.data.split import Split, split
-from finetune.errors import cell
 from finetune.recipe.facts import Facts
 from finetune.recipe.network import Random
 from finetune.recipe.schedule import Auto, Probe, starts_from_probe
-from finetune.recipe.schema import Recipe, Stratified
+from finetune.recipe.schema import Recipe
+from finetune.recipe.splits import Grouped, Stored, Stratified
 
 
 @dataclass(frozen=True)
@@ -56,16 +57,7 @@ class Survey:
 
     def to_csv(self) -> str:
         """Every image with its SHA-256, label and part of the split, sorted by key; then what was left out, and why."""
-        table = io.StringIO()
-        writer = csv.writer(table, lineterminator="\n")
-        writer.writerow(["key", "sha256", "label", "group", "split", "note"])
-        parts = {sample.key: (part, sample) for part, found in self.parts.items() for sample in found.samples}
-        for key, (part, sample) in sorted(parts.items()):
-            label = "|".join(sample.labels)
-            writer.writerow([cell(key), sample.sha256, cell(label), cell(sample.group or ""), part, ""])
-        for left in self.left_out:
-            writer.writerow([cell(left.key), "", "", "", "left out", left.reason])
-        return table.getvalue()
+        return ledger.written(self.parts, self.left_out)
 
 
 def find(recipe: Recipe) -> Catalog:
@@ -81,11 +73,15 @@ def survey(recipe: Recipe, found: Catalog, *, progress: Callable[[int, int], Non
         readable, remarks = catalogs.census(
             found, on_bad_image=recipe.data.on_bad_image, threads=os.cpu_count() or 1, known=known, progress=progress
         )
+    choice = recipe.split
+    if isinstance(choice, Grouped) and choice.pattern is not None:
+        readable = matched(readable, choice.pattern)
     parts = split(
         readable,
-        recipe.split,
+        choice,
         seed=recipe.seed,
         default=_default(recipe),
+        before=ledger.read(Path(choice.of)) if isinstance(choice, Stored) else (),
         learn_from_validation=isinstance(recipe.schedule, Probe | Auto),
     )
     counted = tuple(f"{count} {'image' if count == 1 else 'images'}: {what}" for what, count in sorted(remarks.items()))

@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from typing import Annotated, Any, ClassVar, Literal
 
-from pydantic import BeforeValidator, Field
+from pydantic import Field
 
 from finetune.recipe import backbones
 from finetune.recipe.network import BackboneChoice, FeatureStage, HeadChoice, Linear, Mlp, Multilayer, Random
@@ -23,14 +23,12 @@ from finetune.recipe.schedule import (
 from finetune.recipe.section import (
     STAGES,
     Conflict,
-    FolderName,
     PathText,
     RunName,
     Section,
-    Share,
     Views,
-    folder_or_share,
 )
+from finetune.recipe.splits import Given, SplitChoice, Stored
 
 
 class FolderData(Section):
@@ -44,40 +42,6 @@ class FolderData(Section):
     on_bad_image: Literal["skip", "error"] = Field(
         "skip", description="skip leaves out up to 5 % of a class, or one image; error none"
     )
-
-
-class Stratified(Section):
-    """Shares of all images, the same in every class."""
-
-    kind: Literal["stratified"] = "stratified"
-    validation: Share = Field(0.15, description="share of all images to choose the best epoch on")
-    test: Share = Field(0.15, description="share of all images that is scored once, at the end")
-
-    def conflicts(self) -> Iterator[Conflict]:
-        if self.validation + self.test >= 1:
-            yield ("validation",), "validation and test together leave nothing to train on; their sum has to be below 1"
-
-
-class Given(Section):
-    """Split folders as found on disk; the validation images may be a share of the training images instead."""
-
-    kind: Literal["given"] = "given"
-    test: FolderName | None = Field(None, description="the folder of test images, such as test or val")
-    validation: Annotated[str | float | None, BeforeValidator(folder_or_share)] = Field(
-        None, description="the folder of validation images, or a share of the training images"
-    )
-
-    def conflicts(self) -> Iterator[Conflict]:
-        if self.test is None and not isinstance(self.validation, str):
-            yield (
-                (),
-                "a given split names a folder for test or validation; for shares alone write kind: stratified",
-            )
-        if self.test is not None and self.test == self.validation:
-            yield (
-                ("validation",),
-                f"test and validation are the same folder {self.test!r}; a score on images that chose is no test",
-            )
 
 
 class Augment(Section):
@@ -168,7 +132,7 @@ class Recipe(Section):
     name: RunName = Field(description="names the run's folder; without it the recipe file's name does")
     seed: int = Field(0, ge=0, lt=2**32)
     data: FolderData
-    split: Stratified | Given | None = Field(None, discriminator="kind")
+    split: SplitChoice | None = Field(None, discriminator="kind")
     backbone: BackboneChoice
     head: HeadChoice | None = Field(
         None, discriminator="kind", description="null: linear; with a probe whichever shape fits best"
@@ -218,7 +182,9 @@ class Recipe(Section):
         if not epochs:
             yield where, f"{start}: schedule {self.schedule.kind!r} has no phase that it could end"
             return
-        if self.split is not None and not self.split.validation:
+        if isinstance(self.split, Stored):
+            pass  # what that run held out is known when it is read
+        elif self.split is not None and not self.split.validation:
             yield where, f"{start}: it watches the validation loss, and there are no validation images"
         elif self.split is None and starts_from_probe(self.schedule):
             yield where, f"{start}: schedule {self.schedule.kind!r} holds out no validation images unless split says so"

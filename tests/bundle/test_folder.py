@@ -5,7 +5,8 @@ import shutil
 import numpy as np
 import pytest
 
-from finetune.bundle import CATALOG_COLUMNS, Bundle
+from finetune.bundle import Bundle
+from finetune.data import ledger
 from finetune.errors import BundleError, OutOfResources, OutputTaken
 from finetune.recipe import planfile
 from finetune.recipe.plan import Phase, Plan
@@ -226,7 +227,7 @@ def test_lines_that_are_damaged_are_named(unfinished):
 
 
 def test_the_catalog_comes_back_whatever_the_names(unfinished):
-    header = ",".join(CATALOG_COLUMNS)
+    header = ",".join(ledger.COLUMNS)
     unfinished.write("catalog.csv", f'{header}\n"a\n,""b.jpg",00,<b>,,test,\nü.gif,,,,left out,a GIF\n'.encode())
     first, second = unfinished.catalog
     assert first == {"key": 'a\n,"b.jpg', "sha256": "00", "label": "<b>", "group": "", "split": "test", "note": ""}
@@ -238,8 +239,8 @@ def test_the_catalog_comes_back_whatever_the_names(unfinished):
     [
         ("", "is not a table"),
         ("key,label\n", "must have the columns key, sha256, label, group, split, note"),
-        (",".join(CATALOG_COLUMNS) + "\na,b\n", "row 2 must have 6 cells, but has 2"),
-        (",".join(CATALOG_COLUMNS) + '\n"a', "is not a table: unexpected end of data"),
+        (",".join(ledger.COLUMNS) + "\na,b\n", "row 2 must have 6 cells, but has 2"),
+        (",".join(ledger.COLUMNS) + '\n"a', "is not a table: unexpected end of data"),
     ],
 )
 def test_a_catalog_of_another_kind_is_refused(unfinished, text, reason):

@@ -5,10 +5,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from finetune.data import ledger
 from finetune.data.catalog import Catalog, Sample
 from finetune.data.split import split
 from finetune.errors import DataError
-from finetune.recipe.schema import Given, Stratified
+from finetune.recipe.splits import Given, Grouped, Stored, Stratified
 
 
 def sha(text):
@@ -314,3 +315,176 @@ def test_without_validation_images_there_is_nothing_to_say_of_them():
     assert found == split(catalog({"a": 40}), Stratified(validation=0.0), seed=0)
     one = split(catalog({"a": 5}), Stratified(test=0.0, validation=0.2), seed=0, learn_from_validation=True)
     assert one.notes[-1].startswith("1 validation image is learnt from too:")
+
+
+# groups
+
+
+def in_groups(sizes_of_groups, *, labels=("a", "b")):
+    """Groups of so many images; the classes take turns within each."""
+    samples = [
+        Sample(f"{name}/{number}", None, labels[number % len(labels)], group=name, sha256=sha((name, number)))
+        for name, size in sizes_of_groups.items()
+        for number in range(size)
+    ]
+    return Catalog(tuple(samples), tuple(sorted(labels)))
+
+
+@given(
+    st.lists(st.integers(2, 12), min_size=8, max_size=40),
+    st.sampled_from([0.0, 0.1, 0.2, 0.4]),
+    st.sampled_from([0.1, 0.2, 0.4]),
+    st.integers(0, 3),
+)
+@settings(deadline=None)
+def test_no_group_lies_on_two_sides_and_parts_are_about_as_large_as_asked(counts, validation, test, seed):
+    images = in_groups({f"g{place}": size for place, size in enumerate(counts)})
+    parts = split(images, Grouped(validation=validation, test=test), seed=seed)
+    homes = {}
+    for side in ("train", "validation", "test"):
+        for sample in getattr(parts, side).samples:
+            assert homes.setdefault(sample.group, side) == side
+    assert sum(sizes(parts)) == len(images)
+    assert abs(len(parts.test) - test * len(images)) <= max(counts)
+    assert abs(len(parts.validation) - validation * len(images)) <= max(counts)
+    assert not any("groups" in note for note in parts.notes)
+    assert parts.validation.samples == () or validation
+
+
+def test_groups_of_one_class_each_are_divided_class_by_class():
+    a = in_groups({f"a{place}": 4 for place in range(20)}, labels=("a",))
+    b = in_groups({f"b{place}": 4 for place in range(10)}, labels=("b",))
+    parts = split(Catalog((*a.samples, *b.samples), ("a", "b")), Grouped(validation=0.1, test=0.2), seed=0)
+    assert parts.test.counts() == {"a": 16, "b": 8}
+    assert parts.validation.counts() == {"a": 8, "b": 4}
+
+
+def test_another_seed_divides_groups_otherwise_and_order_does_not():
+    images = in_groups({f"g{place}": 3 for place in range(30)})
+    turned = Catalog(images.samples[::-1], images.classes)
+    first, again, other = (split(one, Grouped(), seed=seed) for one, seed in ((images, 0), (turned, 0), (images, 1)))
+    assert sides(first) == sides(again)
+    assert sides(first) != sides(other)
+
+
+def test_a_group_with_one_content_under_two_labels_is_for_training():
+    images = in_groups({f"g{place}": 4 for place in range(12)})
+    torn = [replace(s, sha256=sha("torn")) if s.group == "g3" and s.key[-1] in "01" else s for s in images.samples]
+    for seed in range(6):
+        parts = split(Catalog(tuple(torn), ("a", "b")), Grouped(validation=0.3, test=0.4), seed=seed)
+        assert {sample.group for sample in parts.train.samples} >= {"g3"}
+
+
+def test_copies_tie_groups_together():
+    images = in_groups({f"g{place}": 4 for place in range(12)})
+    tied = [replace(s, sha256=sha("same")) if s.key in ("g1/0", "g2/0") else s for s in images.samples]
+    for seed in range(6):
+        parts = split(Catalog(tuple(tied), ("a", "b")), Grouped(validation=0.3, test=0.4), seed=seed)
+        assert sides(parts)["g1/0"] == sides(parts)["g2/0"] == sides(parts)["g2/3"]
+
+
+def test_shares_of_data_with_groups_are_grouped_unless_stratified_is_asked_for():
+    images = in_groups({f"g{place}": 4 for place in range(12)})
+    assert sides(split(images, None, seed=0)) == sides(split(images, Grouped(), seed=0))
+    with pytest.raises(DataError, match="would put images of one group on two sides"):
+        split(images, Stratified(), seed=0)
+
+
+def test_grouped_without_groups_says_how_to_name_them():
+    with pytest.raises(DataError, match="nothing names groups; add a pattern"):
+        split(catalog({"a": 9, "b": 9}), Grouped(), seed=0)
+
+
+def test_a_class_that_is_one_group_is_trained_on_and_one_group_cannot_be_divided():
+    one = in_groups({"only": 8})
+    with pytest.raises(DataError, match="16 images in 2 groups: none can be held out whole"):
+        split(
+            Catalog(
+                (*in_groups({"x": 8}, labels=("a",)).samples, *in_groups({"y": 8}, labels=("b",)).samples), ("a", "b")
+            ),
+            Grouped(),
+            seed=0,
+        )
+    with pytest.raises(DataError, match="8 images in 1 group: none"):
+        split(one, Grouped(test=0.4), seed=0)
+
+
+def test_a_share_of_given_training_images_keeps_groups_whole():
+    samples = [
+        replace(s, split="test" if s.group == "g0" else "train") for s in in_groups(dict.fromkeys(GROUPS, 4)).samples
+    ]
+    parts = split(Catalog(tuple(samples), ("a", "b")), Given(test="test", validation=0.3), seed=0)
+    validating = {sample.group for sample in parts.validation.samples}
+    assert validating
+    assert not validating & {sample.group for sample in parts.train.samples}
+    assert {sample.group for sample in parts.test.samples} == {"g0"}
+
+
+def test_groups_that_given_folders_tear_are_said():
+    samples = [
+        replace(s, split="test" if s.key.endswith("0") else "train") for s in in_groups({"g0": 4, "g1": 4}).samples
+    ]
+    more = [Sample("t/b", None, "b", group="g7", split="test", sha256=sha("more"))]
+    notes = split(Catalog((*samples, *more), ("a", "b")), Given(test="test"), seed=0).notes
+    assert "2 of 3 groups of test images also have training images: 'g0', 'g1'" in notes
+
+
+GROUPS = [f"g{place}" for place in range(10)]
+
+
+# as before
+
+
+def stored(parts):
+    return ledger.rows(ledger.written({side: getattr(parts, side) for side in ledger.PARTS}, []))
+
+
+def test_a_stored_split_is_the_same_whatever_the_names_and_new_images_are_learnt_from():
+    images = catalog({"a": 20, "b": 20})
+    first = split(images, Stratified(), seed=3)
+    renamed = [replace(sample, key=f"new/{sample.key}") for sample in images.samples]
+    added = [Sample(f"later/{number}", None, "a", sha256=sha(("later", number))) for number in range(7)]
+    again = split(Catalog((*renamed, *added), ("a", "b")), Stored(of="x"), seed=4, before=stored(first))
+    assert again.test.keys == tuple(f"new/{key}" for key in first.test.keys)
+    assert again.validation.keys == tuple(f"new/{key}" for key in first.validation.keys)
+    assert set(again.train.keys) == {f"new/{key}" for key in first.train.keys} | {s.key for s in added}
+    assert again.notes == ("7 images are new since the split was made",)
+
+
+def test_a_new_image_of_a_known_group_goes_where_its_group_is():
+    images = in_groups(dict.fromkeys(GROUPS, 4))
+    first = split(images, Grouped(test=0.3), seed=0)
+    group = first.test.samples[0].group
+    added = Sample("later", None, "a", group=group, sha256=sha("later"))
+    again = split(Catalog((*images.samples, added), ("a", "b")), Stored(of="x"), seed=0, before=stored(first))
+    assert sides(again) == {**sides(first), "later": "test"}
+
+
+def test_what_a_stored_split_had_and_is_gone_or_has_another_label_is_said():
+    images = catalog({"a": 20, "b": 20})
+    first = split(images, Stratified(), seed=3)
+    gone = first.test.keys[0]
+    other = first.train.keys[0]
+    now = [replace(s, label="b" if s.key == other else s.label) for s in images.samples if s.key != gone]
+    again = split(Catalog(tuple(now), ("a", "b")), Stored(of="x"), seed=0, before=stored(first))
+    assert again.notes == (
+        f"1 of the 6 test images of the stored split are not there any more, such as {gone}",
+        f"1 images have another label than when the split was made, such as {other}",
+    )
+
+
+def test_content_that_was_learnt_from_is_never_tested_on_under_another_name():
+    samples = [replace(s, split=name) for name in ("train", "test") for s in catalog({"a": 2, "b": 2}).samples]
+    samples = [replace(sample, key=f"{sample.split}/{sample.key}") for sample in samples]
+    first = split(Catalog(tuple(samples), ("a", "b")), Given(test="test"), seed=0)
+    fresh = [replace(s, split=None, key=f"x/{s.key}") for s in catalog({"a": 2, "b": 2}).samples]
+    again = split(Catalog(tuple(fresh), ("a", "b")), Stored(of="x"), seed=0, before=stored(first))
+    assert sizes(again) == (4, 0, 0)
+    same = [replace(sample, split=None) for sample in samples]
+    assert sides(split(Catalog(tuple(same), ("a", "b")), Stored(of="x"), seed=0, before=stored(first))) == sides(first)
+
+
+def test_a_stored_split_of_other_images_is_refused():
+    first = split(catalog({"a": 20, "b": 20}), Stratified(), seed=3)
+    with pytest.raises(DataError, match="none of the images is in that split"):
+        split(in_groups({"g": 9}), Stored(of="x"), seed=0, before=stored(first))

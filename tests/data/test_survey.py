@@ -8,6 +8,7 @@ import pytest
 from finetune.data.survey import Survey, find, survey
 from finetune.errors import DataError
 from finetune.recipe import file
+from tests.conftest import draw, draw_classes
 
 
 @pytest.fixture
@@ -114,3 +115,29 @@ def test_the_largest_class_is_counted_among_training_images(photos: Path, write_
     recipe = file.load(write_recipe(photos))
     facts = survey(recipe, find(recipe)).facts(recipe)
     assert (facts.smallest_class, facts.largest_class) == (2, 4)
+
+
+def test_groups_are_found_in_names(tmp_path: Path, write_recipe: Callable[..., Path]) -> None:
+    photos = draw_classes(tmp_path / "photos", {"blue": 24, "red": 24})
+    recipe = file.load(write_recipe(photos), overrides=[r"split={kind: grouped, pattern: '(\d\d)\d\.png'}"])
+    found = survey(recipe, find(recipe))
+    groups = [{sample.group for sample in part.samples} for part in found.parts.values()]
+    assert set.union(*groups) == {"00", "01", "02"}
+    assert sum(map(len, groups)) == 3
+    assert found.counts()["test"] > 0
+
+
+def test_a_stored_split_is_kept_when_images_come(
+    photos: Path, tmp_path: Path, write_recipe: Callable[..., Path]
+) -> None:
+    recipe = file.load(write_recipe(photos))
+    before = survey(recipe, find(recipe))
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / "catalog.csv").write_text(before.to_csv())
+    draw(photos / "red" / "new.png", hue=(200, 10, 10), seed=99)
+    kept = file.load(write_recipe(photos), overrides=[f"split={{kind: stored, of: {tmp_path / 'run'}}}", "seed=7"])
+    after = survey(kept, find(kept))
+    assert after.split.test.keys == before.split.test.keys
+    assert after.split.validation.keys == before.split.validation.keys
+    assert set(after.split.train.keys) == {*before.split.train.keys, "red/new.png"}
+    assert after.notes[0] == "1 image is new since the split was made"

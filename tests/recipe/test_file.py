@@ -18,7 +18,8 @@ from finetune.recipe import backbones
 from finetune.recipe.file import dump, load, loads, override
 from finetune.recipe.network import BundleWeights, Cosine, File, Hub, Linear
 from finetune.recipe.schedule import Auto, Gradual
-from finetune.recipe.schema import Given, Recipe, Stratified
+from finetune.recipe.schema import Recipe
+from finetune.recipe.splits import Given, Stratified
 
 PROFILE = settings(max_examples=100, derandomize=True, deadline=None, database=None)
 BAD = Path(__file__).with_name("bad")
@@ -356,6 +357,14 @@ RECIPES = st.fixed_dictionaries(
             given=st.sampled_from(
                 [{"test": "val", "validation": 0.2}, {"test": "010", "validation": "no"}, {"validation": "v"}]
             ),
+            grouped=st.fixed_dictionaries(
+                {
+                    "validation": SHARES.filter(bool),
+                    "test": SHARES,
+                    "pattern": st.sampled_from([None, r"(p\d+)_", "^no"]),
+                }
+            ),
+            stored=st.fixed_dictionaries({"of": st.sampled_from(["runs/x/1", "../catalog.csv"])}),
         ),
         "head": kinds(
             linear=some(dropout=SHARES),

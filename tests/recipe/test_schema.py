@@ -1,6 +1,7 @@
 """The typed recipe as Python sees it: defaults, rules over several sections, and its JSON schema."""
 
 import json
+import re
 from typing import Any
 
 import pytest
@@ -152,6 +153,25 @@ def test_what_enters_the_stages_that_train_can_be_kept_where_the_head_sees_nothi
 def test_the_rules_of_a_pair_name_the_pair() -> None:
     with pytest.raises(ValidationError, match="their sum has to be below 1"):
         recipe(split={"kind": "stratified", "validation": 0.5, "test": 0.5})
+    with pytest.raises(ValidationError, match="their sum has to be below 1"):
+        recipe(split={"kind": "grouped", "validation": 0.5, "test": 0.5})
+
+
+@pytest.mark.parametrize(
+    ("pattern", "message"),
+    [
+        ("(", "not a regular expression: missing ), unterminated subpattern at position 0; such as"),
+        ("x*", "a pattern that matches nothing at all names no group"),
+        ("x" * 201, "a pattern has at most 200 characters, not 201"),
+    ],
+)
+def test_a_pattern_of_groups_can_be_searched(pattern: str, message: str) -> None:
+    with pytest.raises(ValidationError, match=re.escape(message)):
+        recipe(split={"kind": "grouped", "pattern": pattern})
+
+
+def test_patience_may_rest_on_a_stored_split() -> None:
+    assert recipe(split={"kind": "stored", "of": "runs/x/1"}, train={"patience": 3}).train.patience == 3
 
 
 def test_the_json_schema_is_what_an_editor_needs() -> None:
@@ -170,7 +190,7 @@ def sections(section: type[BaseModel] = Section) -> list[type[BaseModel]]:
 
 def test_every_section_says_what_it_is_and_refuses_what_it_does_not_know() -> None:
     for section in sections():
-        if section.__module__ in ("finetune.recipe.schema", "finetune.recipe.schedule", "finetune.recipe.network"):
+        if section.__module__ in {f"finetune.recipe.{name}" for name in ("schema", "splits", "schedule", "network")}:
             assert section.__doc__, section
             assert section.model_config["extra"] == "forbid"
             assert section.model_config["strict"]

@@ -10,7 +10,8 @@ import numpy as np
 import pytest
 from PIL import Image, ImageDraw
 
-from finetune.bundle import CATALOG_COLUMNS, Bundle
+from finetune.bundle import Bundle
+from finetune.data import ledger
 from finetune.errors import printable
 from finetune.recipe import planfile
 from finetune.recipe.plan import Chosen, ChosenTrial, Phase, Plan
@@ -205,7 +206,7 @@ def _write_mistakes(bundle, predictions, thumbnails):
 def _catalog(parts, left_out):
     table = io.StringIO()
     writer = csv.writer(table, lineterminator="\n")
-    writer.writerow(CATALOG_COLUMNS)
+    writer.writerow(ledger.COLUMNS)
     for part, predictions in parts.items():
         for key in predictions.keys:  # a tuple, not a mapping
             digest = hashlib.sha256(ascii(key).encode()).hexdigest()
