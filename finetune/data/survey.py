@@ -4,12 +4,12 @@ It opens every image that it has not seen before and keeps none; it knows nothin
 """
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 from finetune.data import catalog as catalogs
-from finetune.data import ledger
+from finetune.data import corrections, ledger
 from finetune.data.adapters import folder
 from finetune.data.catalog import Catalog, LeftOut
 from finetune.data.fingerprints import Fingerprints
@@ -61,8 +61,12 @@ class Survey:
 
 
 def find(recipe: Recipe) -> Catalog:
-    """The images that the recipe's data names, listed and not yet opened. Raises DataError."""
-    return folder.read(recipe.data)
+    """The images that the recipe's data names, corrected, listed and not yet opened. Raises DataError."""
+    found = folder.read(recipe.data)
+    if recipe.corrections is None:
+        return found
+    path = Path(recipe.corrections)
+    return corrections.applied(found, corrections.read(path), source=path.name)
 
 
 def survey(recipe: Recipe, found: Catalog, *, progress: Callable[[int, int], None] | None = None) -> Survey:
@@ -85,7 +89,13 @@ def survey(recipe: Recipe, found: Catalog, *, progress: Callable[[int, int], Non
         learn_from_validation=isinstance(recipe.schedule, Probe | Auto),
     )
     counted = tuple(f"{count} {'image' if count == 1 else 'images'}: {what}" for what, count in sorted(remarks.items()))
-    return Survey(split=parts, left_out=readable.left_out, notes=(*parts.notes, *counted))
+    return Survey(split=parts, left_out=readable.left_out, notes=(*parts.notes, *_corrected(recipe), *counted))
+
+
+def _corrected(recipe: Recipe) -> Iterator[str]:
+    if recipe.corrections is not None:
+        path = Path(recipe.corrections)
+        yield from corrections.remarks(corrections.read(path), source=path.name)
 
 
 def _default(recipe: Recipe) -> Stratified:

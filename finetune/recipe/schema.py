@@ -132,6 +132,9 @@ class Recipe(Section):
     name: RunName = Field(description="names the run's folder; without it the recipe file's name does")
     seed: int = Field(0, ge=0, lt=2**32)
     data: FolderData
+    corrections: PathText | None = Field(
+        None, description="a CSV file, relative to the recipe: path, action (relabel or exclude), label; null: none"
+    )
     split: SplitChoice | None = Field(None, discriminator="kind")
     backbone: BackboneChoice
     head: HeadChoice | None = Field(
