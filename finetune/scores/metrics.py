@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from finetune.errors import UsageError
-from finetune.scores.intervals import Interval, groups_of, percentiles, resampled_weights, wilson
+from finetune.scores.intervals import Interval, clustered, groups_of, percentiles, resampled_weights, wilson
 from finetune.scores.predictions import Predictions
 
 __all__ = ["accuracy", "log_loss", "scores", "wilson"]
@@ -37,7 +37,7 @@ def scores(predictions: Predictions, *, resamples: int = 1000) -> dict[str, Any]
     over labels), per_class; a label is predicted where its probability passes 0.5.
 
     Proportions (accuracy, top-k, recall, precision) have Wilson's interval, all else the percentile bootstrap; where
-    there are groups, everything is resampled by group. A score that is not defined has value None and a "reason".
+    there are groups, everything is resampled by group, and proportions have `intervals.clustered`. A score that is not defined has value None and a "reason".
     Raises UsageError without labels or without images.
     """
     labels = _labels(predictions)
@@ -83,10 +83,10 @@ class _Resampled:
 
     def proportion(self, name: str, column: int = 0, *, images: Array, reason: str = "") -> Score:
         """Wilson's interval, or by group where there are groups; `images` (bool) are those that are counted."""
-        if self.predictions.groups is not None:
-            return self.score(name, column, images=images, reason=reason)
-        value, _, units = self._of(name, column, images)
-        return _score(value, wilson(value * units, units), reason)
+        value, draws, units = self._of(name, column, images)
+        if self.predictions.groups is None or np.isnan(value):
+            return _score(value, wilson(value * units, units), reason)
+        return _score(value, clustered(value, draws, units=units, n=int(images.sum())), reason)
 
     def loss(self, name: str) -> Score:
         """A percentile bootstrap interval of a mean without an upper bound: a single image has none."""

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from finetune.scores.intervals import groups_of, percentiles, resampled_weights, wilson
+from finetune.scores.intervals import _student, clustered, groups_of, percentiles, resampled_weights, wilson
 from finetune.scores.predictions import Predictions
 
 
@@ -68,3 +68,27 @@ def test_other_predictions_are_resampled_otherwise():
     one = np.concatenate(list(resampled_weights(predictions(20), resamples=5)))
     other = np.concatenate(list(resampled_weights(predictions(20, shift=1.0), resamples=5)))
     assert not np.array_equal(one, other)
+
+
+@pytest.mark.parametrize("freedom", [1, 2, 3, 4, 5, 6, 10, 30, 1000])
+def test_the_points_of_students_distribution_are_those_of_the_tables(freedom):
+    from scipy.stats import t
+
+    assert _student(freedom) == pytest.approx(t.ppf(0.975, freedom), abs=0.002)
+
+
+def test_groups_as_varied_as_images_change_little_and_groups_of_one_kind_count_as_one_image():
+    generator = np.random.default_rng(0)
+    each = generator.binomial(400, 0.9, 20_000) / 400  # as 400 images by themselves vary
+    low, high = clustered(0.9, each, units=100, n=400)
+    assert (low, high) == pytest.approx(wilson(360, 400), abs=0.003)
+    whole = generator.binomial(100, 0.9, 20_000) / 100  # as 100 do
+    low, high = clustered(0.9, whole, units=100, n=400)
+    assert (low, high) == pytest.approx(wilson(90, 100), abs=0.004)
+    assert clustered(0.9, whole / 3, units=100, n=400) == clustered(0.9, whole / 9, units=100, n=400)  # no more than n
+
+
+@pytest.mark.parametrize("draws", [[1.0, 1.0, 1.0], [np.nan, np.nan], [1.0, np.nan]])
+def test_groups_that_do_not_vary_count_one_each(draws):
+    assert clustered(1.0, np.array(draws), units=7, n=70) == wilson(7, 7)
+    assert clustered(0.5, np.array([0.1, 0.9]), units=1, n=70) == wilson(0.5, 1)
