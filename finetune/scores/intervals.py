@@ -15,7 +15,7 @@ Array = npt.NDArray[Any]
 Interval = tuple[float, float]
 
 _Z = 1.959963984540054  # the 97.5 % point of the normal distribution
-_FEW_FREEDOMS = (math.inf, 12.706205, 4.302653, 3.182446, 2.776445)  # 97.5 % points of Student's distribution
+_FEW_FREEDOMS = (math.inf, 12.706205, 4.302653, 3.182446, 2.776445, 2.570582)  # 97.5 % points of Student's distribution
 _WEIGHTS_AT_ONCE = 2_000_000  # 16 MB of float64
 
 
@@ -54,7 +54,7 @@ def clustered(share: float, draws: Array, *, units: int, n: int) -> Interval:
 
 
 def _student(freedom: int) -> float:
-    """The 97.5 % point of Student's distribution; from 5 degrees of freedom the expansion about the normal one, right
+    """The 97.5 % point of Student's distribution; from 6 degrees of freedom the expansion about the normal one, right
     to 0.002 (Abramowitz and Stegun 1964, 26.7.5).
     """
     if freedom < len(_FEW_FREEDOMS):

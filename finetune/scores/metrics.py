@@ -37,7 +37,8 @@ def scores(predictions: Predictions, *, resamples: int = 1000) -> dict[str, Any]
     over labels), per_class; a label is predicted where its probability passes 0.5.
 
     Proportions (accuracy, top-k, recall, precision) have Wilson's interval, all else the percentile bootstrap; where
-    there are groups, everything is resampled by group, and proportions have `intervals.clustered`. A score that is not defined has value None and a "reason".
+    there are groups, everything is resampled by group, and proportions have `intervals.clustered`. A score that is not
+    defined has value None and a "reason".
     Raises UsageError without labels or without images.
     """
     labels = _labels(predictions)
