@@ -1,6 +1,7 @@
 """cleanlab's side of `faults.py`, in an environment of its own: its public functions, called as they are documented.
 
-python cleanlab_side.py INPUT.npz OUTPUT.json; arrays labels (n,) int and probabilities (n, classes), places out as JSON.
+python cleanlab_side.py INPUT.npz OUTPUT.json: in go arrays labels (n,) int and probabilities (n, classes), out come
+places.
 """
 
 import json

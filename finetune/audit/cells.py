@@ -47,7 +47,7 @@ def _named(values: Array) -> Cells:
 
 def _halved(values: Array) -> Cells:
     columns = values.reshape(len(values), -1).astype(np.float64)
-    unknown: Array = np.isnan(columns).any(axis=1)
+    unknown = np.asarray(np.isnan(columns).any(axis=1))
     cells = [members for members in (np.flatnonzero(unknown), np.flatnonzero(~unknown)) if len(members)]
     splits = []  # of each halving: the first part of each cell that there was before
     for halving in range(HALVINGS):

@@ -265,5 +265,6 @@ def _refuse(facts: Sequence[Fact], labels: Array, groups: Sequence[str], classes
         if fact.values.shape[:1] != labels.shape or not (texts or (numbers and fact.values.ndim in (1, 2))):
             raise UsageError(
                 f"fact {printable(fact.name)!r} must have numbers of shape ({len(labels)},) or "
-                f"({len(labels)}, columns), or texts of shape ({len(labels)},), but has {fact.values.dtype} of shape {fact.values.shape}"
+                f"({len(labels)}, columns), or texts of shape ({len(labels)},), "
+                f"but has {fact.values.dtype} of shape {fact.values.shape}"
             )
