@@ -111,6 +111,9 @@ class Images(Section):
     contract: Literal["train", "test"] = Field(
         "train", description="the input the weights were trained, or tested, with"
     )
+    store: Literal["memory", "disk", "none"] | None = Field(
+        None, description="where decoded images are kept for the next epoch; null: on disk, if there is room to spare"
+    )
 
     def conflicts(self) -> Iterator[Conflict]:
         if (self.mean is None) != (self.std is None):
@@ -193,6 +196,12 @@ class Recipe(Section):
         """
         return not trains_backbone(phase) or ("stem" not in phase.train and self.stages == ("stage4",))
 
+    @property
+    def decodes_again(self) -> bool:
+        """Whether images are needed more than once, and not all views of them in one pass."""
+        one_pass = self.train.views and len(self.phases) == 1 and self.keeps(self.phases[0])
+        return not isinstance(self.schedule, Probe) and (starts_from_probe(self.schedule) or not one_pass)
+
     def conflicts(self) -> Iterator[Conflict]:
         yield from self._split_conflicts()
         yield from self._patience_conflicts()
@@ -201,6 +210,7 @@ class Recipe(Section):
         yield from self._views_conflicts()
         yield from self._batch_norm_conflicts()
         yield from self._image_conflicts()
+        yield from self._store_conflicts()
         yield from self._candidate_conflicts()
 
     def _split_conflicts(self) -> Iterator[Conflict]:
@@ -307,6 +317,12 @@ class Recipe(Section):
                 )
             elif not (other_size and size is None) and not (other_crop and crop):
                 yield ("images", "contract"), "contract 'test' has no effect beside the size and fit that are given"
+
+    def _store_conflicts(self) -> Iterator[Conflict]:
+        if self.images.store is not None and not self.decodes_again:
+            probe = isinstance(self.schedule, Probe)
+            why = "schedule 'probe' decodes" if probe else "where all views are kept, a single phase decodes"
+            yield ("images", "store"), f"store has no effect: {why} each image once"
 
     def _candidate_conflicts(self) -> Iterator[Conflict]:
         for place, choice in enumerate(self.schedule.candidates if isinstance(self.schedule, Auto) else ()):

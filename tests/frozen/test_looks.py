@@ -6,6 +6,7 @@ import torch
 
 from finetune.data.catalog import Sample
 from finetune.data.decode import Preprocessing
+from finetune.data.pixels import Pixels
 from finetune.errors import DataError
 from finetune.frozen.looks import Job, Look, Looks, decoded
 from finetune.frozen.sources import hashes
@@ -68,11 +69,11 @@ def test_the_views_come_in_order_whether_decoded_in_rounds_or_ahead(
 ) -> None:
     monkeypatch.setattr("finetune.frozen.looks._MEMORY", 3 * 3 * 32**2 * 2)  # two images at a time
     runtime = Runtime(device=torch.device(device), precision="float32", threads=3)
-    found = list(decoded(jobs, Looks(PIXELS), runtime))
+    found = list(decoded(jobs, Looks(PIXELS), runtime, Pixels()))
     assert [(look.place, look.entry) for look in found] == [
         (job.place, (job.sha256, name)) for job in jobs for name in job.views
     ]
-    again = [look for job in jobs for look in decoded([job], Looks(PIXELS), RUNTIME)]
+    again = [look for job in jobs for look in decoded([job], Looks(PIXELS), RUNTIME, Pixels())]
     assert all(np.array_equal(one.pixels, other.pixels) for one, other in zip(found, again, strict=True))
 
 
@@ -84,7 +85,7 @@ def test_what_cannot_be_used_is_named_after_all_that_can_be_had(jobs: list[Job])
     draw(last.file, hue=(1, 1, 1), seed=77)
     had: list[Look] = []
     with pytest.raises(
-        DataError, match=r"2 images cannot be used\n    0.png: missing.*\n    4.png: the file has changed"
+        DataError, match=r"2 images cannot be used\n    0.png: missing.*\n    4.png: changed: the file is not"
     ):
-        had.extend(decoded(jobs, Looks(PIXELS), RUNTIME))
+        had.extend(decoded(jobs, Looks(PIXELS), RUNTIME, Pixels()))
     assert {look.place for look in had} == {1, 2, 3}
