@@ -36,7 +36,7 @@ class Looks:
 
     def name(self, view: int, *, mirrored: bool = False) -> str:
         """What a view is called in the store: views of one name are the same pixels."""
-        kind = f"{self.augment.kind}{' flip' if self.augment.flip else ''}"
+        kind = self.augment.signature
         name = "plain" if view == 0 or kind == "none" else f"{kind} {view} seed {self.seed}"
         return f"{name} mirrored" if mirrored else name
 

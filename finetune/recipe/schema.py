@@ -1,5 +1,6 @@
 """The typed recipe: all that a user may ask for, with defaults and ranges. Knows no YAML, images or networks."""
 
+import json
 from collections.abc import Iterator
 from typing import Annotated, Any, ClassVar, Literal
 
@@ -31,6 +32,7 @@ from finetune.recipe.section import (
     Views,
     folder_or_share,
 )
+from finetune.recipe.transforms import CROPS, Erasing, HorizontalFlip, Transform
 
 
 class FolderData(Section):
@@ -84,8 +86,36 @@ class Augment(Section):
     """How training images are varied."""
 
     example: ClassVar[str] = "{kind: light, flip: true}"
-    kind: Literal["none", "light", "standard"] = "light"
+    kind: Literal["none", "light", "standard", "strong", "trivial", "custom"] = "light"
     flip: bool = Field(True, description="mirror left and right; false where the side matters, as in letters")
+    transforms: Annotated[tuple[Transform, ...], Field(min_length=1, max_length=20)] | None = Field(
+        None, description="of kind custom: what is done to an image, in this order; a random crop first where none is"
+    )
+
+    @property
+    def signature(self) -> str:
+        """What tells its views from those of any other, on one line."""
+        listed = [transform.model_dump(mode="json") for transform in self.transforms or ()]
+        text = f" {json.dumps(listed, sort_keys=True)}" if listed else ""
+        return f"{self.kind}{text}{' flip' if self.flip else ''}"
+
+    def conflicts(self) -> Iterator[Conflict]:
+        if self.kind == "custom" and self.transforms is None:
+            yield (), "augment of kind 'custom' needs 'transforms', such as [{name: Rotate, limit: [-15, 15]}]"
+        if self.kind != "custom" and self.transforms is not None:
+            yield ("transforms",), f"transforms has no effect with kind {self.kind!r}; write kind: custom"
+        listed, cropped = self.transforms or (), False
+        for place, transform in enumerate(listed):
+            if isinstance(transform, Erasing) and any(isinstance(later, CROPS) for later in listed[place:]):
+                yield ("transforms", place), "Erasing comes after the transform that crops"
+            if isinstance(transform, CROPS) and cropped:
+                yield ("transforms", place), "only one of the transforms crops; what it leaves is the network's input"
+            cropped |= isinstance(transform, CROPS)
+            if isinstance(transform, HorizontalFlip) and self.flip:
+                yield (
+                    ("transforms", place),
+                    "flip mirrors half of the views already; leave HorizontalFlip out, or write flip: false",
+                )
 
 
 Fit = Literal["crop", "pad", "squash"]

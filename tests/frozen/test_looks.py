@@ -11,6 +11,7 @@ from finetune.errors import DataError
 from finetune.frozen.looks import Job, Look, Looks, decoded
 from finetune.frozen.sources import hashes
 from finetune.recipe.schema import Augment
+from finetune.recipe.transforms import Rotate
 from finetune.runtime import Runtime
 from finetune.views import TrainingViews, evaluation_view
 from tests.conftest import draw
@@ -39,6 +40,14 @@ def test_a_name_holds_everything_that_decides_a_view() -> None:
     assert (
         Looks(PIXELS, Augment(kind="light"), 1).name(0) == Looks(PIXELS, Augment(kind="standard"), 2).name(0) == "plain"
     )
+
+
+def test_the_name_of_a_listed_view_holds_the_whole_list() -> None:
+    one = Augment(kind="custom", transforms=(Rotate(limit=(-9.0, 9.0)),))
+    other = Augment(kind="custom", transforms=(Rotate(limit=(-9.0, 8.0)),))
+    names = {Looks(PIXELS, augment).name(1) for augment in (one, other, Augment(kind="strong"), Augment())}
+    assert len(names) == 4
+    assert Looks(PIXELS, one).name(1) == ('custom [{"limit": [-9.0, 9.0], "name": "Rotate", "p": 0.5}] flip 1 seed 0')
 
 
 def test_views_that_are_the_same_pixels_have_one_name() -> None:

@@ -54,5 +54,5 @@ def test_a_file_that_has_changed_since_it_was_hashed_is_refused(sample: Sample) 
     [found] = hashed(sample)
     assert np.array_equal(working(sample, found, PIXELS, Pixels()), working_image(sample.file.read_bytes(), PIXELS))
     draw(sample.file, hue=(1, 2, 3), seed=1)
-    with pytest.raises(DataError, match="the file has changed since it was first read"):
+    with pytest.raises(DataError, match="changed: the file is not what it was"):
         working(sample, found, PIXELS, Pixels())
