@@ -24,7 +24,7 @@ from finetune.data.catalog import Catalog
 from finetune.data.pixels import Pixels
 from finetune.data.store import Store
 from finetune.data.survey import Survey, find, survey
-from finetune.diagnose import growth, mistakes, reference
+from finetune.diagnose import examples, growth, mistakes, reference
 from finetune.errors import BundleError, OutputTaken, Stopped, printable
 from finetune.frozen.folds import never_held_out
 from finetune.frozen.probe import Probe, Trial
@@ -346,6 +346,7 @@ def _finish(job: _Job, training: Training, probed: _Probed | None) -> None:
     if evidence := test or validation:
         mistakes.write(bundle, evidence, split.test if test else split.validation)
         reference.write(bundle, evidence, split.test if test else split.validation, training.setting.preprocessing)
+    examples.write(bundle, training.setting)
     held_out = bundle.predictions("out_of_fold") if bundle.has("predictions/out_of_fold.npz") else None
     measured = {"validation": validation, "test": test, "out_of_fold": held_out}
     metrics = {name: scores(predictions) for name, predictions in measured.items() if predictions is not None}
