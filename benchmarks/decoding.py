@@ -115,7 +115,8 @@ def photographs(images: int, rounds: int) -> dict[str, Any]:
         "what": "photographs", "images": images, "rounds": rounds,
         **{f"{name}_ms": round(1000 * seconds / images, 2) for name, seconds in medians(spent).items()},
         "ratio": round(statistics.median(ratios), 3), "ratio_lowest": round(min(ratios), 3),
-        "ratio_highest": round(max(ratios), 3), "bound": FASTER, "holds": statistics.median(ratios) >= FASTER, **about(),
+        "ratio_highest": round(max(ratios), 3), "bound": FASTER, "holds": statistics.median(ratios) >= FASTER,
+        **about(),
     }  # fmt: skip
 
 
