@@ -24,7 +24,7 @@ from PIL import Image
 
 from finetune.data.catalog import Catalog, Sample
 from finetune.data.split import Split
-from finetune.frozen.store import Store
+from finetune.data.store import Store
 from finetune.model import backbone, heads
 from finetune.model.classifier import Classifier, set_training
 from finetune.predict import to_device

@@ -66,8 +66,8 @@ def speed(network: str, precision: Any, *, images: int, rounds: int) -> dict[str
     import torch
 
     from finetune.data.catalog import Sample
+    from finetune.data.store import Store
     from finetune.frozen.extract import Extractor, Looks
-    from finetune.frozen.store import Store
     from finetune.model import backbone
     from finetune.recipe.schema import Images
     from finetune.runtime import start

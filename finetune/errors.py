@@ -136,6 +136,15 @@ def suggestion(word: str, choices: Iterable[str]) -> str:
     return f"; did you mean {near[0]!r}?" if near else ""
 
 
+def size(count: float) -> str:
+    """A number of bytes for people: '17.3 MB'."""
+    for unit in ("bytes", "kB", "MB"):
+        if count < 1000:
+            return f"{count:.0f} {unit}" if unit == "bytes" else f"{count:.1f} {unit}"
+        count /= 1000
+    return f"{count:.1f} GB"
+
+
 def _is_harmless(character: str) -> bool:
     return unicodedata.category(character)[0] != "C" and unicodedata.category(character) not in ("Zl", "Zp", "Zs")
 

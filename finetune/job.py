@@ -21,12 +21,13 @@ from finetune.choose.course import Surroundings
 from finetune.choose.heads import Material
 from finetune.choose.search import search
 from finetune.data.catalog import Catalog
+from finetune.data.pixels import Pixels
+from finetune.data.store import Store
 from finetune.data.survey import Survey, find, survey
-from finetune.diagnose import growth, mistakes, reference
+from finetune.diagnose import examples, growth, mistakes, reference
 from finetune.errors import BundleError, OutputTaken, Stopped, printable
 from finetune.frozen.folds import never_held_out
 from finetune.frozen.probe import Probe, Trial
-from finetune.frozen.store import Store
 from finetune.model import heads, weights
 from finetune.model.backbone import Backbone
 from finetune.model.classifier import Classifier
@@ -63,12 +64,13 @@ class _Job:
     surveyed: Survey
     runtime: Runtime
     store: Store
+    pixels: Pixels
     stop: StopRequests
     show: Show
     timings: Timings
     budget: Budget = field(default_factory=Budget)
     networks: dict[str, tuple[Backbone, weights.Receipt]] = field(default_factory=dict)
-    heard: int = 0  # of the store's notes
+    heard: set[str] = field(default_factory=set)  # notes on what is kept
 
     def check(self, what: str) -> Check:
         return checking(self.show, self.stop, what)
@@ -83,7 +85,10 @@ class _Job:
     def setting(self, recipe: Recipe, network: Backbone, plan: Plan | None = None) -> Setting:
         """What stays the same while a plan of this recipe is trained."""
         known, plan = self.surveyed.split, plan or Plan((), ())
-        return Setting.of(recipe, known, plan, network=network, runtime=self.runtime, store=self.store)
+        _make_room(self.pixels, recipe, self.surveyed, network)
+        return Setting.of(
+            recipe, known, plan, network=network, runtime=self.runtime, store=self.store, pixels=self.pixels
+        )
 
 
 def run(
@@ -119,9 +124,11 @@ def run(
         runtime = start(recipe.train.precision, depthwise=network.depthwise)
         allowed, costs = budget(recipe, surveyed, network, runtime, begun=begun)
         decided = plan or planning.plan(recipe, surveyed.facts(recipe), costs)
+        pixels = Pixels(store, where=recipe.images.store if recipe.decodes_again else "none")
+        _make_room(pixels, recipe, surveyed, network, must=True)
         bundle = Bundle.create(target) if output else Bundle.next(target)
         with bundle.locked():
-            job = _Job(recipe, bundle, surveyed, runtime, store, stop, show, timings, allowed)
+            job = _Job(recipe, bundle, surveyed, runtime, store, pixels, stop, show, timings, allowed)
             job.networks[recipe.backbone.model_dump_json()] = network, receipt
             record.opened(bundle, recipe, decided, surveyed, runtime, command)
             timings.write_to(bundle)
@@ -161,7 +168,9 @@ def resume(folder: str | Path, *, show: Show | None = None) -> Bundle:
         if note := sameness.differences(bundle, runtime.to_dict(), versions()):
             record.notes(bundle, [note])
             show.say(note)
-        job = _Job(recipe, bundle, surveyed, runtime, store, stop, show, timings)
+        pixels = Pixels(store, where=recipe.images.store if recipe.decodes_again else "none")
+        job = _Job(recipe, bundle, surveyed, runtime, store, pixels, stop, show, timings)
+        _make_room(pixels, recipe, surveyed, job.network(recipe)[0], must=True)
         job.budget, _ = budget(recipe, surveyed, job.network(recipe)[0], runtime, begun=begun)
         kept = checkpoint.load(bundle.folder / "checkpoints")
         done = len(kept.state["history"]) if kept else 0
@@ -200,6 +209,12 @@ def _work(job: _Job, plan: Plan, kept: checkpoint.Checkpoint | None = None) -> N
             f"    finetune resume {printable(str(job.bundle.folder))}",
             signal=stopped.signal,
         ) from None
+
+
+def _make_room(pixels: Pixels, recipe: Recipe, surveyed: Survey, network: Backbone, *, must: bool = False) -> None:
+    """For the working images of all that is learnt from; test images are decoded once."""
+    samples = (*surveyed.split.train.samples, *surveyed.split.validation.samples)
+    pixels.prepare(samples, network.contract.preprocessing(recipe.images), must=must)
 
 
 def _choose(job: _Job, plan: Plan) -> Plan:
@@ -331,6 +346,7 @@ def _finish(job: _Job, training: Training, probed: _Probed | None) -> None:
     if evidence := test or validation:
         mistakes.write(bundle, evidence, split.test if test else split.validation)
         reference.write(bundle, evidence, split.test if test else split.validation, training.setting.preprocessing)
+    examples.write(bundle, training.setting)
     held_out = bundle.predictions("out_of_fold") if bundle.has("predictions/out_of_fold.npz") else None
     measured = {"validation": validation, "test": test, "out_of_fold": held_out}
     metrics = {name: scores(predictions) for name, predictions in measured.items() if predictions is not None}
@@ -359,6 +375,7 @@ def _predict(job: _Job, training: Training, catalog: Catalog, name: str) -> Pred
         catalog,
         preprocessing=setting.preprocessing,
         runtime=setting.runtime,
+        pixels=setting.pixels if name == "validation" else None,
         check=job.check(f"{name} images"),
     )
     job.bundle.write(f"predictions/{name}.npz", predictions.to_bytes())
@@ -366,9 +383,11 @@ def _predict(job: _Job, training: Training, catalog: Catalog, name: str) -> Pred
 
 
 def _say_of_cache(job: _Job) -> None:
-    for note in job.store.notes[job.heard :]:
-        job.show.say(note)
-    job.heard = len(job.store.notes)
+    notes = (*job.store.notes, *job.pixels.notes)
+    for note in notes:
+        if note not in job.heard:
+            job.show.say(note)
+    job.heard.update(notes)
 
 
 def _say_start(job: _Job, plan: Plan) -> None:

@@ -18,9 +18,10 @@ from torch import Tensor
 from finetune.bundle import Bundle
 from finetune.data import decode
 from finetune.data.adapters import folder
-from finetune.data.catalog import Catalog, census
+from finetune.data.catalog import Catalog, Sample, census
 from finetune.data.decode import Preprocessing
 from finetune.data.fingerprints import Fingerprints
+from finetune.data.pixels import Pixels
 from finetune.errors import BundleError, DataError, UnreadableImage, UsageError, listing, printable, suggestion
 from finetune.model import backbone, heads
 from finetune.model.classifier import Classifier
@@ -49,23 +50,13 @@ def logits(
     The classifier is put in evaluation mode. On one device with one thread count the logits of a picture are the same
     bits whatever stands beside it.
     """
-    classifier.eval()
-    size = runtime.evaluation_batch
-    views = in_order(lambda picture: _view(picture, preprocessing), pictures, threads=runtime.threads, ahead=2 * size)
-    answers: list[np.ndarray | UnreadableImage] = []
-    waiting: dict[int, np.ndarray] = {}
-    for place, view in enumerate(views):
-        answers.append(view)
-        if isinstance(view, np.ndarray):
-            waiting[place] = view
-        if len(waiting) == size or (place == len(pictures) - 1 and waiting):
-            rows = _forward(classifier, list(waiting.values()), size=size, runtime=runtime)
-            for answered, row in zip(waiting, rows, strict=True):
-                answers[answered] = row
-            waiting = {}
-            if check:
-                check(len(answers), len(pictures))
-    return answers
+    views = in_order(
+        lambda picture: _view(picture, preprocessing),
+        pictures,
+        threads=runtime.threads,
+        ahead=2 * runtime.evaluation_batch,
+    )
+    return _answers(classifier, views, len(pictures), runtime=runtime, check=check)
 
 
 def evaluate(
@@ -74,13 +65,23 @@ def evaluate(
     *,
     preprocessing: Preprocessing,
     runtime: Runtime,
+    pixels: Pixels | None = None,
     check: Check | None = None,
 ) -> Predictions:
-    """The predictions of every image of a catalog, with its labels. Raises DataError for files that have become
-    unreadable.
+    """The predictions of every image of a catalog, with its labels. pixels: where working images come from.
+
+    Raises DataError for files that have become unreadable.
     """
-    paths = [sample.file for sample in catalog.samples]
-    rows = logits(classifier, paths, preprocessing=preprocessing, runtime=runtime, check=check)
+    source = pixels or Pixels()
+
+    def view(sample: Sample) -> np.ndarray | UnreadableImage:
+        try:
+            return evaluation_view(source.working(sample.file, sample.sha256, preprocessing), preprocessing)
+        except UnreadableImage as error:
+            return error
+
+    views = in_order(view, catalog.samples, threads=runtime.threads, ahead=2 * runtime.evaluation_batch)
+    rows = _answers(classifier, views, len(catalog), runtime=runtime, check=check)
     groups = tuple(sample.group or sample.key for sample in catalog.samples)
     return Predictions(
         keys=catalog.keys,
@@ -214,6 +215,33 @@ def _view(picture: Picture, preprocessing: Preprocessing) -> np.ndarray | Unread
         return evaluation_view(decode.working_image(source, preprocessing), preprocessing)
     except UnreadableImage as error:
         return error
+
+
+def _answers(
+    classifier: Classifier,
+    views: Iterable[np.ndarray | UnreadableImage],
+    count: int,
+    *,
+    runtime: Runtime,
+    check: Check | None,
+) -> list[np.ndarray | UnreadableImage]:
+    """The logits of `count` views, or why there is no view."""
+    classifier.eval()
+    size = runtime.evaluation_batch
+    answers: list[np.ndarray | UnreadableImage] = []
+    waiting: dict[int, np.ndarray] = {}
+    for place, view in enumerate(views):
+        answers.append(view)
+        if isinstance(view, np.ndarray):
+            waiting[place] = view
+        if len(waiting) == size or (place == count - 1 and waiting):
+            rows = _forward(classifier, list(waiting.values()), size=size, runtime=runtime)
+            for answered, row in zip(waiting, rows, strict=True):
+                answers[answered] = row
+            waiting = {}
+            if check:
+                check(len(answers), count)
+    return answers
 
 
 @torch.inference_mode()

@@ -23,12 +23,12 @@ from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import check_is_fitted
 
 from finetune.data.decode import Fit, Preprocessing
+from finetune.data.store import Store
 from finetune.errors import UsageError, printable
 from finetune.frozen import probe as probing
 from finetune.frozen.extract import Extractor, Looks
 from finetune.frozen.folds import folds
 from finetune.frozen.sources import Source, hashes
-from finetune.frozen.store import Store
 from finetune.frozen.table import network, sources
 from finetune.model.backbone import Backbone, ordered
 from finetune.model.pooling import Pool

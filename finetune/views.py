@@ -4,6 +4,7 @@ It knows nothing of files: what it is given and what it returns are arrays.
 """
 
 import contextlib
+import math
 import os
 import random
 import threading
@@ -14,10 +15,12 @@ import cv2
 import numpy as np
 
 from finetune.data.decode import Preprocessing
+from finetune.recipe.transforms import CROPS
 from finetune.runtime import number_from
 
 if TYPE_CHECKING:
     from finetune.recipe.schema import Augment
+    from finetune.recipe.transforms import Transform
 
 
 @contextlib.contextmanager
@@ -59,6 +62,14 @@ class TrainingViews:
     image. standard: 35 to 100 % of the area in a shape between 3:4 and 4:3 (Szegedy et al. 2014, Going Deeper with
     Convolutions, section 6, with a larger least area), then in four of five views brightness, contrast and saturation
     changed by up to 20 %. `flip` mirrors half of the views of any kind. Threads may share one object.
+
+    strong: 8 to 100 % of the area, in four of five views colours changed by up to 40 % and hues by a tenth of the
+    circle, one of five grey (Chen et al. 2020, A Simple Framework for Contrastive Learning, appendix A, at strength 0.5
+    and without blur), and in half of the views a rectangle of noise (Zhong et al. 2020, Random Erasing Data
+    Augmentation). trivial: the crop of standard, then one of 14 changes at a strength drawn evenly (Müller and Hutter
+    2021, TrivialAugment, the wide space; movements are the same share of any input, and sharpness is albumentations'
+    sharpening or a small blur). custom: the transforms of the recipe in their order, a random crop before them where
+    none of them crops.
     """
 
     def __init__(self, augment: "Augment", preprocessing: Preprocessing, *, seed: int) -> None:
@@ -86,22 +97,78 @@ class TrainingViews:
 def _pipeline(augment: "Augment", preprocessing: Preprocessing) -> Any:
     size, side = (preprocessing.size, preprocessing.size), preprocessing.working
     interpolation = _INTERPOLATION[preprocessing.interpolation]
+
+    def zoom(least: float) -> Any:
+        return albumentations.RandomResizedCrop(
+            size, scale=(least, 1), ratio=(3 / 4, 4 / 3), interpolation=interpolation
+        )
+
     steps: list[Any]
     match augment.kind:
         case "none":
             steps = []
         case "light":
             square = albumentations.RandomCrop(side, side)
-            zoom = albumentations.RandomResizedCrop(size, scale=(0.7, 1), ratio=(1, 1), interpolation=interpolation)
-            steps = [square, zoom]
+            whole = albumentations.RandomResizedCrop(size, scale=(0.7, 1), ratio=(1, 1), interpolation=interpolation)
+            steps = [square, whole]
         case "standard":
-            zoom = albumentations.RandomResizedCrop(
-                size, scale=(0.35, 1), ratio=(3 / 4, 4 / 3), interpolation=interpolation
-            )
-            colours = albumentations.ColorJitter(brightness=0.2, contrast=0.2, saturation=0.2, hue=0, p=0.8)
-            steps = [zoom, colours]
+            steps = [zoom(0.35), albumentations.ColorJitter(0.2, 0.2, 0.2, 0, p=0.8)]
+        case "strong":
+            colours = albumentations.ColorJitter(0.4, 0.4, 0.4, 0.1, p=0.8)
+            erased = albumentations.Erasing(scale=(0.02, 0.33), ratio=(0.3, 3.3), fill="random", p=0.5)
+            steps = [zoom(0.08), colours, albumentations.ToGray(p=0.2), erased]
+        case "trivial":
+            steps = [zoom(0.35), albumentations.OneOf(_trivial(interpolation), p=1)]
+        case "custom":
+            steps = [_listed(transform, preprocessing) for transform in augment.transforms or ()]
+            if not any(isinstance(transform, CROPS) for transform in augment.transforms or ()):
+                steps.insert(0, albumentations.RandomCrop(*size))
         case _:
             assert_never(augment.kind)
     if augment.flip:
         steps.append(albumentations.HorizontalFlip(p=0.5))
     return albumentations.Compose(steps)
+
+
+def _trivial(interpolation: int) -> list[Any]:
+    """The 14 changes of the wide space, equally likely."""
+    same, wide = (1.0, 1.0), (0.01, 1.99)
+    angle = math.degrees(math.atan(0.99))  # of a shear by 0.99 pixels in each row
+
+    def colours(**changed: tuple[float, float]) -> Any:
+        kept = {"brightness": same, "contrast": same, "saturation": same, "hue": (0.0, 0.0)}
+        return albumentations.ColorJitter(**{**kept, **changed})
+
+    def moved(**changed: Any) -> Any:
+        return albumentations.Affine(interpolation=interpolation, **changed)
+
+    return [
+        albumentations.NoOp(),
+        albumentations.AutoContrast(),
+        albumentations.Equalize(),
+        albumentations.Rotate(limit=(-135, 135), interpolation=interpolation),
+        albumentations.Solarize(threshold_range=(0, 1)),
+        albumentations.Posterize(num_bits=(2, 7)),
+        colours(brightness=wide),
+        colours(contrast=wide),
+        colours(saturation=wide),
+        albumentations.OneOf([albumentations.Sharpen(alpha=(0, 0.99), lightness=same), albumentations.Blur(3)]),
+        moved(shear={"x": (-angle, angle), "y": (0.0, 0.0)}),
+        moved(shear={"x": (0.0, 0.0), "y": (-angle, angle)}),
+        moved(translate_percent={"x": (-32 / 224, 32 / 224), "y": (0.0, 0.0)}),
+        moved(translate_percent={"x": (0.0, 0.0), "y": (-32 / 224, 32 / 224)}),
+    ]
+
+
+def _listed(transform: "Transform", preprocessing: Preprocessing) -> Any:
+    """A transform of the closed list; how large a crop is, and how pixels are interpolated, the network says."""
+    size, more = preprocessing.size, dict[str, object]()
+    if transform.name in ("RandomCrop", "CenterCrop"):
+        more = {"height": size, "width": size}
+    elif transform.name == "RandomResizedCrop":
+        more = {"size": (size, size)}
+    elif transform.name == "Erasing":
+        more = {"fill": "random"}
+    if transform.name in ("RandomResizedCrop", "Rotate", "Affine", "Perspective"):
+        more["interpolation"] = _INTERPOLATION[preprocessing.interpolation]
+    return getattr(albumentations, transform.name)(**transform.model_dump(exclude={"name"}), **more)

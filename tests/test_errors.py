@@ -3,7 +3,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from finetune import errors
-from finetune.errors import FinetuneError, Stopped, cell, listing, printable, suggestion
+from finetune.errors import FinetuneError, Stopped, cell, listing, printable, size, suggestion
 
 CODES = {
     "UsageError": 2,
@@ -71,3 +71,14 @@ def test_no_cell_is_a_formula(text: str) -> None:
 def test_other_cells_are_as_they_are_but_for_what_cannot_be_written() -> None:
     assert cell("a" * 300) == "a" * 300
     assert cell("a\nb\udcff") == "a\\x0ab\\xff"
+
+
+def test_sizes_are_for_people() -> None:
+    assert [size(count) for count in (0, 999, 1000, 17_300_000, 2_000_000_000, 5e12)] == [
+        "0 bytes",
+        "999 bytes",
+        "1.0 kB",
+        "17.3 MB",
+        "2.0 GB",
+        "5000.0 GB",
+    ]

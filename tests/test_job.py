@@ -16,9 +16,9 @@ from finetune.bundle import Bundle
 from finetune.choose import budget
 from finetune.choose import heads as probes
 from finetune.choose.course import Course
+from finetune.data.store import Store
 from finetune.data.survey import find, survey
 from finetune.errors import BundleError, OutOfResources, OutputTaken, Stopped, UsageError
-from finetune.frozen.store import Store
 from finetune.model import backbone, speed, weights
 from finetune.recipe import file, planning
 from finetune.recipe.cost import Costs

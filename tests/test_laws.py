@@ -25,11 +25,11 @@ from finetune.choose import heads as probes
 from finetune.cli import main
 from finetune.data.adapters import folder
 from finetune.data.catalog import Catalog, Sample, census
+from finetune.data.store import Store
 from finetune.data.survey import find, survey
 from finetune.frozen.extract import Extractor, Looks
 from finetune.frozen.families import Trial
 from finetune.frozen.folds import folds
-from finetune.frozen.store import Store
 from finetune.model import backbone
 from finetune.model.classifier import Classifier
 from finetune.predict import evaluate

@@ -1,19 +1,30 @@
+import hashlib
 import os
 import subprocess
 import sys
 import threading
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
+import cv2
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from finetune.data.decode import Preprocessing
+from finetune.recipe import transforms
 from finetune.recipe.schema import Augment
-from finetune.views import TrainingViews, evaluation_view
+from finetune.views import TrainingViews, _trivial, evaluation_view
 
-KINDS = ("none", "light", "standard")
+KINDS = ("none", "light", "standard", "strong", "trivial", "custom")
+ROOT = Path(__file__).parents[1]
+LISTED = (
+    transforms.Rotate(limit=(-30.0, 30.0)),
+    transforms.RandomResizedCrop(),
+    transforms.GaussNoise(),
+    transforms.CoarseDropout(),
+)
 RAMP = np.stack(np.broadcast_arrays(*np.ix_(np.arange(40), np.arange(60)), 7), axis=-1).astype(np.uint8)
 NOISE = np.random.default_rng(0).integers(0, 256, (40, 60, 3), dtype=np.uint8)
 
@@ -23,7 +34,8 @@ def preprocessing(size=32, working=40, *, fit="crop", interpolation="bilinear"):
 
 
 def views(kind="standard", *, flip=True, seed=0, **options):
-    return TrainingViews(Augment(kind=kind, flip=flip), preprocessing(**options), seed=seed)
+    listed = LISTED if kind == "custom" else None
+    return TrainingViews(Augment(kind=kind, flip=flip, transforms=listed), preprocessing(**options), seed=seed)
 
 
 def of_keys(maker, keys, *, epoch=0, working=NOISE):
@@ -145,9 +157,10 @@ def test_order_batches_and_threads_do_not_matter(order, batch, threads, epoch):
                 assert (view == expected[key]).all()
 
 
-def test_two_threads_at_once_make_the_views_of_one():
-    maker, keys = views(), [str(n) for n in range(200)]
-    expected = of_keys(views(), keys)
+@pytest.mark.parametrize("kind", KINDS)
+def test_two_threads_at_once_make_the_views_of_one(kind):
+    maker, keys = views(kind), [str(n) for n in range(200)]
+    expected = of_keys(views(kind), keys)
     found = {}
     both = threading.Barrier(2)
 
@@ -162,6 +175,53 @@ def test_two_threads_at_once_make_the_views_of_one():
     for thread in threads:
         thread.join()
     assert all((found[key] == view).all() for key, view in zip(keys, expected, strict=True))
+
+
+def test_another_process_makes_the_same_views():
+    code = (
+        "import hashlib, sys\n"
+        "from tests.test_views import KINDS, of_keys, views\n"
+        "for kind in KINDS:\n"
+        "    print(hashlib.sha256(of_keys(views(kind), map(str, range(30))).tobytes()).hexdigest())\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=ROOT)
+    here = [hashlib.sha256(of_keys(views(kind), map(str, range(30))).tobytes()).hexdigest() for kind in KINDS]
+    assert done.stdout.split() == here
+
+
+def test_strong_erases_rectangles_and_leaves_some_views_grey():
+    found = of_keys(views("strong", flip=False), map(str, range(300)), working=RAMP).astype(int)
+    grey = (found[..., 0] == found[..., 2]).all(axis=(1, 2)).mean()
+    assert 0.05 < grey < 0.15  # of the half that has no noise
+    flat = np.full((40, 60, 3), 128, np.uint8)
+    spread = of_keys(views("strong"), map(str, range(300)), working=flat).std(axis=(1, 2)).max(axis=1)
+    assert 0.35 < (spread > 10).mean() < 0.65  # noise in half of them
+
+
+def test_trivial_makes_one_change_to_an_image_at_a_time_each_as_often():
+    names = [step.__class__.__name__ for step in _trivial(cv2.INTER_LINEAR)]
+    assert len(names) == 14
+    flat = np.full((40, 60, 3), (60, 120, 180), np.uint8)
+    found = of_keys(views("trivial", flip=False), map(str, range(1400)), working=flat)
+    untouched = (found == flat[:32, :32]).all(axis=(1, 2, 3)).mean()
+    # of one colour, nothing changes by: no operation, blur or sharpening
+    assert 2 / 14 - 0.05 < untouched < 6 / 14 + 0.05
+    moved = ((found == 0).all(axis=3).any(axis=(1, 2))).mean()
+    assert 0.2 < moved < 0.45  # five of 14 bring black into view, nearly always
+    assert len({view.tobytes() for view in found}) > 400
+
+
+def test_custom_does_what_is_listed_in_its_order_and_crops_by_itself():
+    pipeline = Augment(kind="custom", flip=False, transforms=(transforms.InvertImg(p=1.0),))
+    view = TrainingViews(pipeline, preprocessing(), seed=0).view(RAMP, epoch=0, key="a")
+    top, left = 255 - view[0, 0, 0], 255 - view[0, 0, 1]
+    assert (view == 255 - RAMP[top : top + 32, left : left + 32]).all()
+    bits = transforms.Posterize(num_bits=(1, 1), p=1.0)
+    first = Augment(kind="custom", flip=False, transforms=(transforms.InvertImg(p=1.0), bits, transforms.CenterCrop()))
+    last = Augment(kind="custom", flip=False, transforms=(bits, transforms.InvertImg(p=1.0), transforms.CenterCrop()))
+    one, other = (TrainingViews(each, preprocessing(), seed=0).view(NOISE, epoch=0, key="a") for each in (first, last))
+    assert set(np.unique(one)) == {0, 128}
+    assert set(np.unique(other)) == {127, 255}
 
 
 def test_no_two_epochs_and_no_two_keys_share_their_views():

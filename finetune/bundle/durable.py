@@ -11,7 +11,7 @@ import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
-from finetune.errors import OutOfResources, printable
+from finetune.errors import OutOfResources, printable, size
 
 TEMPORARY = ".tmp-"
 
@@ -78,15 +78,6 @@ def refusal(error: OSError, path: Path, *, needed: int = 0) -> str:
         f"cannot write {shown}, on the device of {_shown(device)} ({reason}); "
         "check the path and the disk, or choose another output folder"
     )
-
-
-def size(count: float) -> str:
-    """A number of bytes for people: '17.3 MB'."""
-    for unit in ("bytes", "kB", "MB"):
-        if count < 1000:
-            return f"{count:.0f} {unit}" if unit == "bytes" else f"{count:.1f} {unit}"
-        count /= 1000
-    return f"{count:.1f} GB"
 
 
 def _device(path: Path) -> Path:

@@ -13,11 +13,11 @@ from pathlib import Path
 from typing import Any, Self
 
 from finetune.bundle import facts as reading
-from finetune.bundle.durable import TEMPORARY, size, sync_folder, worded, write_atomically
+from finetune.bundle.durable import TEMPORARY, sync_folder, worded, write_atomically
 from finetune.bundle.facts import FACTS, SCHEMA
 from finetune.bundle.lock import LOCK, claim, locked
 from finetune.data import ledger
-from finetune.errors import BundleError, OutputTaken, printable
+from finetune.errors import BundleError, OutputTaken, printable, size
 from finetune.recipe import planfile
 from finetune.recipe.plan import Plan
 from finetune.scores.predictions import Predictions

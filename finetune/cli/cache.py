@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 if TYPE_CHECKING:
-    from finetune.frozen.store import Holding
+    from finetune.data.store import Holding
 
 _WIDTH = 80
 _FIRST = ("backbone", "tap", "pool")
@@ -22,7 +22,8 @@ _JSON = click.option("--json", "as_json", is_flag=True, help="One JSON object on
 def cache(context: click.Context) -> None:
     """Say what the cache holds, or empty it.
 
-    It keeps features and activations of frozen networks, and fingerprints of image files. All of it can be made again.
+    It keeps features and activations of frozen networks, decoded images, and fingerprints of image files. All of it can
+    be made again.
     $FINETUNE_CACHE says where it is, $FINETUNE_CACHE_LIMIT how large it may grow (such as 20G; 10 GB by default).
     """
     if context.invoked_subcommand is None:
@@ -33,10 +34,9 @@ def cache(context: click.Context) -> None:
 @_JSON
 def info(as_json: bool) -> None:
     """Say what is there, how large it is, and when it was last used."""
-    from finetune.bundle.durable import size
     from finetune.data import fingerprints
-    from finetune.errors import printable
-    from finetune.frozen.store import Store
+    from finetune.data.store import Store
+    from finetune.errors import printable, size
     from finetune.recipe.machine import cache_folder
 
     folder = cache_folder()
@@ -45,7 +45,8 @@ def info(as_json: bool) -> None:
         found = store.info()
     kinds = {
         "features": [holding for holding in found.holdings if not holding.large],
-        "activations": [holding for holding in found.holdings if holding.large],
+        "activations": [holding for holding in found.holdings if holding.large and not _is_pixels(holding)],
+        "pixels": [holding for holding in found.holdings if _is_pixels(holding)],
     }
     if as_json:
         facts: dict[str, Any] = {"folder": str(folder), "limit": found.limit, "bytes": found.bytes + remembered}
@@ -64,10 +65,9 @@ def info(as_json: bool) -> None:
 @click.option("--yes", is_flag=True, help="Do not ask.")
 def clear(yes: bool) -> None:
     """Remove everything that is kept. Nothing is lost but the time to make it again."""
-    from finetune.bundle.durable import size
     from finetune.data import fingerprints
-    from finetune.errors import UsageError, printable
-    from finetune.frozen.store import Store
+    from finetune.data.store import Store
+    from finetune.errors import UsageError, printable, size
     from finetune.recipe.machine import cache_folder
 
     folder = printable(str(cache_folder()))
@@ -83,13 +83,17 @@ def clear(yes: bool) -> None:
     click.echo(f"{size(freed)} removed from {folder}")
 
 
+def _is_pixels(holding: "Holding") -> bool:
+    return "pixels" in holding.facts
+
+
 def _row(kind: str, count: int, what: str, total: str) -> str:
     return f"{kind:<12}  {count:>9,} {what:<7}  {total:>10}"
 
 
 def _lines(holdings: "Sequence[Holding]") -> list[str]:
     """A line for each collection, the last used first: how much, when, and what decided it."""
-    from finetune.bundle.durable import size
+    from finetune.errors import size
 
     lines = []
     for holding in sorted(holdings, key=lambda holding: -holding.used):

@@ -17,7 +17,7 @@ import warnings
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, Literal, assert_never, get_args
+from typing import Any, Literal, get_args
 
 import numpy as np
 from PIL import ExifTags, Image, ImageFile, TiffImagePlugin
@@ -79,6 +79,12 @@ class Preprocessing:
             raise UsageError(f"mean is {self.mean!r}; three numbers from 0 to 1 are needed")
         if len(self.std) != 3 or not all(0 < value < math.inf for value in self.std):
             raise UsageError(f"std is {self.std!r}; three finite numbers above 0 are needed")
+
+    @property
+    def canvas(self) -> tuple[int, int, int]:
+        """The colour around a padded image, 0..255: the mean."""
+        red, green, blue = (round(255 * value) for value in self.mean)
+        return red, green, blue
 
     def to_dict(self) -> dict[str, object]:
         """As JSON holds it: numbers, strings and lists."""
@@ -155,6 +161,14 @@ def working_image(source: bytes | Image.Image | np.ndarray, preprocessing: Prepr
             image.draft(None, (2 * preprocessing.working, 2 * preprocessing.working))
         pixels, orientation, _ = _upright_rgb(image)
         return _fitted(pixels, whole[::-1] if orientation >= 5 else whole, preprocessing)
+
+
+def working_bytes(data: bytes, preprocessing: Preprocessing) -> int:
+    """How many bytes the working image of a file will have, told by the file's header. Raises UnreadableImage."""
+    with _errors_as_unreadable():
+        image = _opened(data)
+        _check_size(image.size)
+        return 3 * math.prod(_working_size(image.size, preprocessing))
 
 
 @contextlib.contextmanager
@@ -291,22 +305,23 @@ def _file_notes(data: bytes, image: Image.Image) -> Iterator[str]:
         yield "colour profile ignored"
 
 
+def _working_size(whole: tuple[int, int], preprocessing: Preprocessing) -> tuple[int, int]:
+    """(width, height) of the working image of an upright image of (width, height) `whole`."""
+    side, (width, height) = preprocessing.working, whole
+    if preprocessing.fit != "crop":
+        return side, side
+    far = int(side * max(whole) / min(whole))
+    return (side, far) if width <= height else (far, side)
+
+
 def _fitted(pixels: Image.Image, whole: tuple[int, int], preprocessing: Preprocessing) -> np.ndarray:
     """`whole` is (width, height) before any draft: the shape of the result does not depend on how it was decoded."""
     side, (width, height) = preprocessing.working, whole
-    short, long = sorted(whole)
     resampling = Image.Resampling[preprocessing.interpolation.upper()]
-    match preprocessing.fit:
-        case "squash":
-            return np.array(pixels.resize((side, side), resampling))
-        case "crop":
-            far = int(side * long / short)
-            return np.array(pixels.resize((side, far) if width <= height else (far, side), resampling))
-        case "pad":
-            near = max(1, round(side * short / long))
-            inner = pixels.resize((near, side) if width <= height else (side, near), resampling)
-            canvas = Image.new("RGB", (side, side), tuple(round(255 * value) for value in preprocessing.mean))
-            canvas.paste(inner, ((side - inner.width) // 2, (side - inner.height) // 2))
-            return np.array(canvas)
-        case _:
-            assert_never(preprocessing.fit)
+    if preprocessing.fit != "pad":
+        return np.array(pixels.resize(_working_size(whole, preprocessing), resampling))
+    near = max(1, round(side * min(whole) / max(whole)))
+    inner = pixels.resize((near, side) if width <= height else (side, near), resampling)
+    canvas = Image.new("RGB", (side, side), preprocessing.canvas)
+    canvas.paste(inner, ((side - inner.width) // 2, (side - inner.height) // 2))
+    return np.array(canvas)

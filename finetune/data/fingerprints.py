@@ -18,7 +18,7 @@ import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from types import TracebackType
+from types import ModuleType, TracebackType
 from typing import Any
 
 import PIL
@@ -188,6 +188,16 @@ def clear(folder: Path | None = None) -> int:
     return database.remove((folder or cache_folder()) / NAME)
 
 
+@functools.cache
+def decoder(*more: ModuleType) -> str:
+    """The version of Pillow, and that of our decoder: a hash of its source, and of that of more modules.
+
+    Raises OSError where there is no source.
+    """
+    source = "".join(inspect.getsource(module) for module in (decode, formats, *more))
+    return f"{PIL.__version__} {hashlib.sha256(source.encode()).hexdigest()[:16]}"
+
+
 def _name(path: Path) -> bytes:
     return os.fsencode(os.path.abspath(path))
 
@@ -197,11 +207,8 @@ def _stamp(status: os.stat_result) -> str:
     return f"{status.st_size} {status.st_mtime_ns} {status.st_ctime_ns} {status.st_ino} {_reader()}"
 
 
-@functools.cache
 def _reader() -> str:
-    """The version of Pillow, and that of our decoder: a hash of its source. Raises OSError where there is none."""
-    source = "".join(inspect.getsource(module) for module in (decode, formats, sys.modules[__name__]))
-    return f"{PIL.__version__} {hashlib.sha256(source.encode()).hexdigest()[:16]}"
+    return decoder(sys.modules[__name__])
 
 
 def _checksum(*parts: object) -> bytes:

@@ -9,7 +9,7 @@ from typing import Literal, assert_never
 
 import numpy as np
 
-from finetune.frozen.collection import Entry
+from finetune.data.kept import Entry
 from finetune.frozen.scratch import Records
 from finetune.model.backbone import Backbone
 

@@ -16,13 +16,14 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from finetune.data.kept import Entry
+from finetune.data.pixels import Pixels
+from finetune.data.store import Store
 from finetune.errors import UsageError, printable
 from finetune.frozen.activations import Activations, StoredAs, packed, record
-from finetune.frozen.collection import Entry
 from finetune.frozen.looks import Job, Look, Looks, View, decoded
 from finetune.frozen.scratch import Records, Result, Scratch
 from finetune.frozen.sources import Source, hashes
-from finetune.frozen.store import Store
 from finetune.model.backbone import Backbone, ordered, part
 from finetune.model.classifier import Normalise
 from finetune.model.pooling import Pool, pooled
@@ -61,7 +62,8 @@ class Extractor:
     """A network that is not trained now, and what was computed with it before.
 
     The network is put on the runtime's device, and in evaluation mode whenever it runs. store None: nothing outlives
-    this object. Raises UsageError for a precision that there is not, and for bf16 where the hardware lacks it.
+    this object. pixels None: a file is decoded whenever something of it is computed. Raises UsageError for a precision
+    that there is not, and for bf16 where the hardware lacks it.
     """
 
     def __init__(
@@ -71,6 +73,7 @@ class Extractor:
         looks: Looks,
         runtime: Runtime,
         store: Store | None = None,
+        pixels: Pixels | None = None,
         precision: Precision = "float32",
     ) -> None:
         if precision not in get_args(Precision):
@@ -83,6 +86,7 @@ class Extractor:
         self.looks = looks
         self._runtime = replace(runtime, precision=precision)
         self._store = store
+        self._pixels = pixels or Pixels()
         self._scratch: dict[str, Scratch] = {}
         self._tapped: dict[tuple[str, ...], nn.Module] = {}
         self._ahead = 0 if runtime.device.type == "cpu" else 1  # batches that a device of its own may be at
@@ -244,7 +248,10 @@ class Extractor:
         taps = self._taps(tuple(dict.fromkeys(one.taken[0] for one, _ in wanted)))
         under_way: list[tuple[list[Look], dict[Taken, Tensor]]] = []
         self.network.module.eval()
-        with self._runtime.autocast(), contextlib.closing(decoded(jobs, self.looks, self._runtime)) as looks:
+        with (
+            self._runtime.autocast(),
+            contextlib.closing(decoded(jobs, self.looks, self._runtime, self._pixels)) as looks,
+        ):
             try:
                 while batch := list(islice(looks, self._runtime.evaluation_batch)):
                     given = taps(self._normalise(self._padded(batch)))

@@ -11,8 +11,9 @@ from itertools import chain
 import numpy as np
 
 from finetune.data.decode import Preprocessing
+from finetune.data.kept import Entry
+from finetune.data.pixels import Pixels
 from finetune.errors import DataError
-from finetune.frozen.collection import Entry
 from finetune.frozen.sources import Source, all_of, working
 from finetune.recipe.schema import Augment
 from finetune.runtime import Runtime, in_order
@@ -35,7 +36,7 @@ class Looks:
 
     def name(self, view: int, *, mirrored: bool = False) -> str:
         """What a view is called in the store: views of one name are the same pixels."""
-        kind = f"{self.augment.kind}{' flip' if self.augment.flip else ''}"
+        kind = self.augment.signature
         name = "plain" if view == 0 or kind == "none" else f"{kind} {view} seed {self.seed}"
         return f"{name} mirrored" if mirrored else name
 
@@ -77,7 +78,7 @@ class Look:
     pixels: np.ndarray
 
 
-def decoded(jobs: Sequence[Job], looks: Looks, runtime: Runtime) -> Generator[Look, None, None]:
+def decoded(jobs: Sequence[Job], looks: Looks, runtime: Runtime, pixels: Pixels) -> Generator[Look, None, None]:
     """The views of the jobs, in order. Raises DataError, after all that can be had, naming the sources that cannot.
 
     On the CPU many images are decoded by all threads before the network is given any of them: its own threads spin
@@ -86,7 +87,7 @@ def decoded(jobs: Sequence[Job], looks: Looks, runtime: Runtime) -> Generator[Lo
 
     def of(job: Job) -> list[Look] | DataError:
         try:
-            image = working(job.source, job.sha256, looks.preprocessing)
+            image = working(job.source, job.sha256, looks.preprocessing, pixels)
         except DataError as error:
             return error
         return [

@@ -13,7 +13,7 @@ from typing import IO, Protocol
 import numpy as np
 
 from finetune.bundle.durable import worded
-from finetune.frozen.collection import Entry
+from finetune.data.kept import Entry
 
 LARGE = 16 * 10**6  # bytes of a result from which on it is a file
 

@@ -14,6 +14,7 @@ from PIL import Image
 from finetune.data import decode
 from finetune.data.catalog import Sample
 from finetune.data.decode import Preprocessing
+from finetune.data.pixels import Pixels
 from finetune.errors import DataError, listing
 from finetune.runtime import in_order
 
@@ -49,14 +50,11 @@ def hashes(sources: Sequence[Source], *, preprocessing: Preprocessing, threads: 
     return all_of(list(in_order(of, sources, threads=threads, ahead=len(sources))), sources)
 
 
-def working(source: Source, sha256: str, preprocessing: Preprocessing) -> np.ndarray:
+def working(source: Source, sha256: str, preprocessing: Preprocessing, pixels: Pixels) -> np.ndarray:
     """The working image of a source, uint8 (h, w, 3). Raises DataError for a file whose content has another hash."""
     if isinstance(source, InMemory):
         return decode.working_image(source.picture, preprocessing)
-    data = decode.read(source.file)
-    if hashlib.sha256(data).hexdigest() != sha256:
-        raise DataError("the file has changed since it was first read; start again")
-    return decode.working_image(data, preprocessing)
+    return pixels.working(source.file, sha256, preprocessing)
 
 
 def all_of(answers: Sequence[T | DataError], sources: Sequence[Source]) -> list[T]:

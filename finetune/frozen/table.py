@@ -22,10 +22,10 @@ from finetune.bundle.durable import TEMPORARY, worded
 from finetune.data.adapters import folder
 from finetune.data.catalog import Catalog, LeftOut, Sample
 from finetune.data.decode import Fit, Preprocessing
+from finetune.data.store import Store
 from finetune.errors import BundleError, UsageError, cell, listing, printable
 from finetune.frozen.extract import Extractor, Looks
 from finetune.frozen.sources import InMemory, Source
-from finetune.frozen.store import Store
 from finetune.model import backbone as networks
 from finetune.model import weights as loading
 from finetune.model.backbone import Backbone

@@ -1,4 +1,4 @@
-"""What is known of this machine: where its cache is, how fast it was measured to be, what is installed."""
+"""What is known of this machine: where its cache is, how fast it was measured to be, its memory, what is installed."""
 
 import importlib.metadata
 import json
@@ -7,7 +7,7 @@ import platform
 import sys
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Annotated
@@ -30,6 +30,7 @@ PACKAGES = (
     "torchvision",
 )
 _RATES = "rates.json"
+_CONTROL = Path("/sys/fs/cgroup")
 
 Rate = Annotated[float, Field(gt=0)]
 
@@ -95,12 +96,36 @@ def write_rates(rates: Rates) -> None:
             raise
 
 
+def available_memory() -> int | None:
+    """The bytes of memory that are free for more, also by the limit of a container; None where the system does not tell
+    (other than Linux).
+    """
+    free = _line(Path("/proc/meminfo"), "MemAvailable:")
+    if free is None:
+        return None
+    try:
+        limit, used = ((_CONTROL / name).read_text() for name in ("memory.max", "memory.current"))
+        cached = _line(_CONTROL / "memory.stat", "inactive_file") or 0
+        return min(1024 * free, max(0, int(limit) - int(used) + cached))
+    except (OSError, ValueError):  # no container, or "max"
+        return 1024 * free
+
+
 def versions() -> dict[str, str]:
     """Python and the installed packages that a run's numbers can depend on, without importing any of them."""
     return {"python": platform.python_version(), **{name: _version(name) for name in PACKAGES}}
 
 
 _ADAPTER = TypeAdapter(Rates)
+
+
+def _line(path: Path, name: str) -> int | None:
+    """The number after a name in one of the kernel's lists."""
+    with suppress(OSError, ValueError):
+        for line in path.read_text().splitlines():
+            if line.split()[:1] == [name]:
+                return int(line.split()[1])
+    return None
 
 
 def _home() -> Path:

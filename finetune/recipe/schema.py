@@ -1,5 +1,6 @@
 """The typed recipe: all that a user may ask for, with defaults and ranges. Knows no YAML, images or networks."""
 
+import json
 from collections.abc import Iterator
 from typing import Annotated, Any, ClassVar, Literal
 
@@ -29,6 +30,7 @@ from finetune.recipe.section import (
     Views,
 )
 from finetune.recipe.splits import Given, SplitChoice, Stored
+from finetune.recipe.transforms import CROPS, Erasing, HorizontalFlip, Transform
 
 
 class FolderData(Section):
@@ -48,8 +50,36 @@ class Augment(Section):
     """How training images are varied."""
 
     example: ClassVar[str] = "{kind: light, flip: true}"
-    kind: Literal["none", "light", "standard"] = "light"
+    kind: Literal["none", "light", "standard", "strong", "trivial", "custom"] = "light"
     flip: bool = Field(True, description="mirror left and right; false where the side matters, as in letters")
+    transforms: Annotated[tuple[Transform, ...], Field(min_length=1, max_length=20)] | None = Field(
+        None, description="of kind custom: what is done to an image, in this order; a random crop first where none is"
+    )
+
+    @property
+    def signature(self) -> str:
+        """What tells its views from those of any other, on one line."""
+        listed = [transform.model_dump(mode="json") for transform in self.transforms or ()]
+        text = f" {json.dumps(listed, sort_keys=True)}" if listed else ""
+        return f"{self.kind}{text}{' flip' if self.flip else ''}"
+
+    def conflicts(self) -> Iterator[Conflict]:
+        if self.kind == "custom" and self.transforms is None:
+            yield (), "augment of kind 'custom' needs 'transforms', such as [{name: Rotate, limit: [-15, 15]}]"
+        if self.kind != "custom" and self.transforms is not None:
+            yield ("transforms",), f"transforms has no effect with kind {self.kind!r}; write kind: custom"
+        listed, cropped = self.transforms or (), False
+        for place, transform in enumerate(listed):
+            if isinstance(transform, Erasing) and any(isinstance(later, CROPS) for later in listed[place:]):
+                yield ("transforms", place), "Erasing comes after the transform that crops"
+            if isinstance(transform, CROPS) and cropped:
+                yield ("transforms", place), "only one of the transforms crops; what it leaves is the network's input"
+            cropped |= isinstance(transform, CROPS)
+            if isinstance(transform, HorizontalFlip) and self.flip:
+                yield (
+                    ("transforms", place),
+                    "flip mirrors half of the views already; leave HorizontalFlip out, or write flip: false",
+                )
 
 
 Fit = Literal["crop", "pad", "squash"]
@@ -74,6 +104,9 @@ class Images(Section):
     )
     contract: Literal["train", "test"] = Field(
         "train", description="the input the weights were trained, or tested, with"
+    )
+    store: Literal["memory", "disk", "none"] | None = Field(
+        None, description="where decoded images are kept for the next epoch; null: on disk, if there is room to spare"
     )
 
     def conflicts(self) -> Iterator[Conflict]:
@@ -160,6 +193,12 @@ class Recipe(Section):
         """
         return not trains_backbone(phase) or ("stem" not in phase.train and self.stages == ("stage4",))
 
+    @property
+    def decodes_again(self) -> bool:
+        """Whether images are needed more than once, and not all views of them in one pass."""
+        one_pass = self.train.views and len(self.phases) == 1 and self.keeps(self.phases[0])
+        return not isinstance(self.schedule, Probe) and (starts_from_probe(self.schedule) or not one_pass)
+
     def conflicts(self) -> Iterator[Conflict]:
         yield from self._split_conflicts()
         yield from self._patience_conflicts()
@@ -168,6 +207,7 @@ class Recipe(Section):
         yield from self._views_conflicts()
         yield from self._batch_norm_conflicts()
         yield from self._image_conflicts()
+        yield from self._store_conflicts()
         yield from self._candidate_conflicts()
 
     def _split_conflicts(self) -> Iterator[Conflict]:
@@ -276,6 +316,12 @@ class Recipe(Section):
                 )
             elif not (other_size and size is None) and not (other_crop and crop):
                 yield ("images", "contract"), "contract 'test' has no effect beside the size and fit that are given"
+
+    def _store_conflicts(self) -> Iterator[Conflict]:
+        if self.images.store is not None and not self.decodes_again:
+            probe = isinstance(self.schedule, Probe)
+            why = "schedule 'probe' decodes" if probe else "where all views are kept, a single phase decodes"
+            yield ("images", "store"), f"store has no effect: {why} each image once"
 
     def _candidate_conflicts(self) -> Iterator[Conflict]:
         for place, choice in enumerate(self.schedule.candidates if isinstance(self.schedule, Auto) else ()):

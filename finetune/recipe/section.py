@@ -5,7 +5,7 @@ import os
 import re
 import unicodedata
 from collections.abc import Iterator
-from typing import Annotated, ClassVar, Literal, Self, get_args
+from typing import Annotated, ClassVar, Literal, Self, get_args, get_origin
 
 from pydantic import (
     AfterValidator,
@@ -62,9 +62,15 @@ def sections_in(annotation: object) -> tuple[type[Section], ...]:
     return tuple(dict.fromkeys(one for argument in get_args(annotation) for one in sections_in(argument)))
 
 
+def tag_of(section: type[Section]) -> str:
+    """The key that tells a section from the others in its place: `kind`, or `name` where that has one value only."""
+    field = section.model_fields.get("name")
+    return "name" if field is not None and get_origin(field.annotation) is Literal else "kind"
+
+
 def kind_of(section: type[Section]) -> str:
-    """What a section has to say as its `kind`; nothing where there is no such key."""
-    field = section.model_fields.get("kind")
+    """What a section has to say as its `kind`, or `name`; nothing where there is no such key."""
+    field = section.model_fields.get(tag_of(section))
     return "" if field is None or len(get_args(field.annotation)) > 1 else str(field.default)
 
 

@@ -3,12 +3,12 @@
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, get_args, get_origin
 
 from pydantic import ValidationError
 
 from finetune.errors import printable, suggestion
-from finetune.recipe.section import STAGES, Conflict, KeyPath, Section, kind_of, sections_in
+from finetune.recipe.section import STAGES, Conflict, KeyPath, Section, kind_of, sections_in, tag_of
 
 _WANTED = {
     "int_type": "a whole number",
@@ -90,6 +90,8 @@ def _told(spot: _Spot, details: Any) -> list[Conflict]:
         return [_without_kind(spot, given)]
     if kind in ("dict_type", "model_type"):
         return [(spot.path, _not_a_section(spot, given))]
+    if kind == "too_long" and (count := _fixed(spot, spot.path[-1])):
+        return [(spot.path, f"{spot.called} takes exactly {count} items, not {len(given)}")]
     return [(spot.path, f"{spot.called} {_must(kind, context, given)}")]
 
 
@@ -100,8 +102,7 @@ def _must(kind: str, context: Mapping[str, Any], given: Any) -> str:
     if kind == "too_short":
         return f"needs at least {context['min_length']} item, not {len(given)}"
     if kind == "too_long":
-        most = context["max_length"]
-        return f"takes {'exactly' if most == 3 else 'at most'} {most} items, not {len(given)}"
+        return f"takes at most {context['max_length']} items, not {len(given)}"
     if kind == "literal_error":
         choices = re.findall(r"'([^']*)'", context["expected"])
         meant_so = not isinstance(given, str) or given in STAGES  # a stage is no other one misspelt
@@ -123,7 +124,8 @@ def _rewritten(kind: str, given: object) -> str:
 def _missing(spot: _Spot, given: object) -> Conflict:
     if isinstance(spot.path[-1], int):
         path = spot.path[:-1]
-        return path, f"{_called(path)} takes exactly 3 items, not {len(given) if isinstance(given, list) else 0}"
+        count = _fixed(spot, path[-1])
+        return path, f"{_called(path)} takes exactly {count} items, not {len(given) if isinstance(given, list) else 0}"
     key, example = spot.path[-1], spot.inside[0].example if spot.inside else ""
     such_as = (
         f", such as {key}: {example}" if example else f", such as {spot.holder.example}" if spot.holder.example else ""
@@ -131,26 +133,34 @@ def _missing(spot: _Spot, given: object) -> Conflict:
     return spot.path, f"{_called(spot.path[:-1])} needs {key!r}{such_as}"
 
 
+def _fixed(spot: _Spot, key: str | int) -> int:
+    """How many items the key of a fixed number of them takes; 0 for any other key."""
+    field = spot.holder.model_fields.get(str(key))
+    kinds = () if field is None else (field.annotation, *get_args(field.annotation))
+    fixed = [get_args(kind) for kind in kinds if get_origin(kind) is tuple and ... not in get_args(kind)]
+    return len(fixed[0]) if fixed else 0
+
+
 def _without_kind(spot: _Spot, given: Mapping[str, object]) -> Conflict:
-    kinds = [kind_of(one) for one in spot.inside]
-    value = given.get("kind")
+    kinds, tag = [kind_of(one) for one in spot.inside], tag_of(spot.inside[0])
+    value = given.get(tag)
     if isinstance(value, str):
         near = suggestion(value, kinds)
-        return (*spot.path, "kind"), f"unknown kind {quoted(value)} of {spot.called}; choose {_either(kinds)}{near}"
-    if "kind" in given:
+        return (*spot.path, tag), f"unknown {tag} {quoted(value)} of {spot.called}; choose {_either(kinds)}{near}"
+    if tag in given:
         wrong = f"must be {_either(kinds)}, not {shown(value)}"
-        return (*spot.path, "kind"), f"kind is empty; it must be {_either(kinds)}" if value is None else f"kind {wrong}"
+        return (*spot.path, tag), f"{tag} is empty; it must be {_either(kinds)}" if value is None else f"{tag} {wrong}"
     for key in given:
-        if suggestion(key, ["kind"]):
-            return (*spot.path, key), f"unknown key {quoted(key)}; did you mean 'kind'?"
-    return spot.path, f"{spot.called} needs 'kind': {_either(kinds)}"
+        if suggestion(key, [tag]):
+            return (*spot.path, key), f"unknown key {quoted(key)}; did you mean {tag!r}?"
+    return spot.path, f"{spot.called} needs {tag!r}: {_either(kinds)}"
 
 
 def _not_a_section(spot: _Spot, given: object) -> str:
     kinds = [kind_of(one) for one in spot.inside]
     if len(kinds) > 1:
         kind = given if isinstance(given, str) and given in kinds else kinds[0]
-        example = f"{{kind: {kind}}}"
+        example = f"{{{tag_of(spot.inside[0])}: {kind}}}"
     else:
         named = isinstance(given, str) and _WORD.fullmatch(given) and "name" in spot.inside[0].model_fields
         example = f"{{name: {given}}}" if named else spot.inside[0].example
@@ -169,7 +179,8 @@ def _unknown(spot: _Spot, model: type[Section]) -> tuple[str, str]:
     keys = tuple(_keys(model))
     kinds = list(dict.fromkeys(kind for name, home, kind in keys if name == key and home == own and kind))
     if kinds:
-        return f"{start} of kind {kind_of(spot.holder)!r}; kind {_either(kinds)} has it", ""
+        tag = tag_of(spot.holder)
+        return f"{start} of {tag} {kind_of(spot.holder)!r}; {tag} {_either(kinds)} has it", ""
     near = suggestion(key, known)
     if near:
         return start + near, near.split("'")[1]
@@ -201,17 +212,17 @@ def _spot(location: Iterable[Any], model: type[Section]) -> _Spot:
     path: list[str | int] = []
     holder = model
     inside: tuple[type[Section], ...] = (model,)
-    parts = iter(location)
-    for part in parts:
+    parts = [*location]
+    while parts:
+        part = parts.pop(0)
         path.append(part)
-        if isinstance(part, int):
-            continue
-        holder = inside[0]
-        field = holder.model_fields.get(part)
-        inside = sections_in(field.annotation) if field else ()
-        if len(inside) > 1:  # pydantic goes on with the kind that it chose, which nobody wrote there
-            tag = next(parts, None)
-            inside = tuple(one for one in inside if tag in (None, kind_of(one)))
+        if not isinstance(part, int):
+            holder = inside[0]
+            field = holder.model_fields.get(part)
+            inside = sections_in(field.annotation) if field else ()
+        if len(inside) > 1 and parts and not isinstance(parts[0], int):
+            tag = parts.pop(0)  # pydantic goes on with the kind that it chose, which nobody wrote there
+            inside = tuple(one for one in inside if tag == kind_of(one))
     return _Spot(tuple(path), holder, inside)
 
 

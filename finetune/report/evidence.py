@@ -202,6 +202,20 @@ class Mistake:
     probability: float
 
 
+class _Views(_Record):
+    keys: list[str] = Field(min_length=1, max_length=100)
+    tiles: int = Field(ge=2, le=100)
+
+
+@dataclass(frozen=True)
+class Views:
+    """Training images as the network saw them: a row of `tiles` for each key, the plain one first, in one JPEG."""
+
+    keys: tuple[str, ...]
+    tiles: int
+    sprite: bytes
+
+
 @dataclass(frozen=True)
 class Evidence:
     """Everything that a report shows. `heads`: those that cross-validation tried; `ways`: those that `auto` tried, in
@@ -222,6 +236,7 @@ class Evidence:
     left_out: tuple[tuple[str, str], ...]
     sprite: bytes
     mistakes: tuple[Mistake, ...]
+    views: Views | None
     seconds: tuple[tuple[str, float], ...]
 
     @property
@@ -259,6 +274,7 @@ def gather(bundle: Bundle) -> Evidence:
         left_out=_left_out(bundle),
         sprite=sprite,
         mistakes=mistakes,
+        views=_views(bundle),
         seconds=tuple(
             (one.part, one.seconds) for one in (_checked(_Timing, t, bundle, "timings.jsonl") for t in timings)
         ),
@@ -296,9 +312,7 @@ def _left_out(bundle: Bundle) -> tuple[tuple[str, str], ...]:
 def _mistakes(bundle: Bundle, part: str) -> tuple[bytes, tuple[Mistake, ...]]:
     if not (bundle.has("evidence/thumbnails.json") and bundle.has("evidence/thumbnails.jpg")):
         return b"", ()
-    sprite = bundle.read("evidence/thumbnails.jpg")
-    if not sprite.startswith(b"\xff\xd8\xff"):
-        raise BundleError(f"{_shown(bundle, 'evidence/thumbnails.jpg')} is not a JPEG picture")
+    sprite = _jpeg(bundle, "evidence/thumbnails.jpg")
     keys = _checked(list[str], bundle.read_json("evidence/thumbnails.json"), bundle, "evidence/thumbnails.json")
     predictions = bundle.predictions(part)
     rows = {key: row for row, key in enumerate(predictions.keys)}
@@ -309,6 +323,20 @@ def _mistakes(bundle: Bundle, part: str) -> tuple[bytes, tuple[Mistake, ...]]:
         )
     probabilities = predictions.probabilities
     return sprite, tuple(_mistake(predictions, probabilities, rows[key], place) for place, key in enumerate(keys))
+
+
+def _views(bundle: Bundle) -> Views | None:
+    found = _read(_Views, bundle, "evidence/views.json")
+    if found is None or not bundle.has("evidence/views.jpg"):
+        return None
+    return Views(tuple(found.keys), found.tiles, _jpeg(bundle, "evidence/views.jpg"))
+
+
+def _jpeg(bundle: Bundle, name: str) -> bytes:
+    data = bundle.read(name)
+    if not data.startswith(b"\xff\xd8\xff"):
+        raise BundleError(f"{_shown(bundle, name)} is not a JPEG picture")
+    return data
 
 
 def _mistake(predictions: Predictions, probabilities: np.ndarray, row: int, place: int) -> Mistake:

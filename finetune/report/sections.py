@@ -178,6 +178,15 @@ def learning(evidence: Evidence) -> Section | None:
     return Section("learning", "Learning", values)
 
 
+def views(evidence: Evidence) -> Section | None:
+    """A few training images, plain and varied, as the network saw them."""
+    if evidence.views is None:
+        return None
+    places = [TILE * column for column in range(evidence.views.tiles)]
+    rows = [(key, [(left, TILE * row) for left in places]) for row, key in enumerate(evidence.views.keys)]
+    return Section("views", "What it was shown", {"rows": rows})
+
+
 def images(evidence: Evidence) -> Section | None:
     """How many images there were, what was left out and why, and what is worth knowing of the rest."""
     counts, left_out = evidence.facts.images, evidence.left_out
@@ -256,6 +265,7 @@ SECTIONS: tuple[Callable[[Evidence], Section | None], ...] = (
     more,
     choice,
     learning,
+    views,
     images,
     weights,
     plan,

@@ -11,9 +11,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from finetune.data import decode
 from finetune.data.catalog import Catalog, Sample
 from finetune.data.decode import Preprocessing
+from finetune.data.pixels import Pixels
 from finetune.errors import DataError, UnreadableImage
 from finetune.predict import to_device
 from finetune.runtime import Runtime, in_order, number_from
@@ -51,14 +51,18 @@ def training_batches(
     seed: int,
     batch_size: int,
     runtime: Runtime,
+    pixels: Pixels | None = None,
 ) -> Iterator[Batch]:
-    """The batches of one epoch. Raises DataError naming a file that has gone or changed into something unreadable."""
-    labels = catalog.labels
+    """The batches of one epoch, of working images from `pixels`.
+
+    Raises DataError naming a file that has gone or changed.
+    """
+    labels, source = catalog.labels, pixels or Pixels()
     places = order(len(catalog), seed=seed, epoch=epoch)
     samples = (catalog.samples[place] for place in places)
 
     def view(sample: Sample) -> np.ndarray:
-        return views.view(_working_image(sample, preprocessing), epoch=epoch, key=sample.key)
+        return views.view(_working_image(sample, preprocessing, source), epoch=epoch, key=sample.key)
 
     ready = in_order(view, samples, threads=runtime.threads, ahead=2 * batch_size)
     start = 0
@@ -73,8 +77,8 @@ def training_batches(
         start += size
 
 
-def _working_image(sample: Sample, preprocessing: Preprocessing) -> np.ndarray:
+def _working_image(sample: Sample, preprocessing: Preprocessing, pixels: Pixels) -> np.ndarray:
     try:
-        return decode.working_image(decode.read(sample.file), preprocessing)
+        return pixels.working(sample.file, sample.sha256, preprocessing)
     except UnreadableImage as error:
         raise DataError(f"{sample.key}: {error}; it could be read when the run started") from error

@@ -11,9 +11,9 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from finetune.bundle.durable import size as in_units
 from finetune.data.catalog import Catalog
 from finetune.errors import UsageError
+from finetune.errors import size as in_units
 from finetune.frozen.activations import StoredAs, activation_bytes
 from finetune.frozen.extract import Extractor
 from finetune.model.backbone import Backbone

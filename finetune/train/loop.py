@@ -234,6 +234,7 @@ def _batches(setting: Setting, epoch: int, below: _Below | None) -> Iterator[Bat
         seed=setting.seed,
         batch_size=setting.train.batch_size,
         runtime=setting.runtime,
+        pixels=setting.pixels,
     )
 
 
@@ -300,7 +301,12 @@ def _of_validation(training: Training, below: _Below | None, check: Check | None
         logits = below.validation.logits(len(catalog), check=check)
         return Predictions(catalog.keys, logits, catalog.classes, catalog.labels)
     return evaluate(
-        training.classifier, catalog, preprocessing=setting.preprocessing, runtime=setting.runtime, check=check
+        training.classifier,
+        catalog,
+        preprocessing=setting.preprocessing,
+        runtime=setting.runtime,
+        pixels=setting.pixels,
+        check=check,
     )
 
 

@@ -95,7 +95,12 @@ def asking(training: Training, catalog: Catalog, *, check: Check | None = None) 
     phases = setting.plan.phases
     if any(phase.views is None for phase in phases):
         return lambda: evaluate(
-            classifier, catalog, preprocessing=setting.preprocessing, runtime=setting.runtime, check=check
+            classifier,
+            catalog,
+            preprocessing=setting.preprocessing,
+            runtime=setting.runtime,
+            pixels=setting.pixels,
+            check=check,
         )
     kept = boundary(
         classifier,

@@ -10,7 +10,7 @@ import sys
 import pytest
 
 from finetune.bundle import sync_folder, write_atomically
-from finetune.bundle.durable import refusal, size
+from finetune.bundle.durable import refusal
 from finetune.errors import OutOfResources
 
 
@@ -88,17 +88,6 @@ def test_a_missing_permission_says_what_to_get(tmp_path, number):
     text = refusal(OSError(number, os.strerror(number)), tmp_path / "a")
     assert text.startswith(f"not allowed to write '{tmp_path / 'a'}', on the device of '")
     assert text.endswith("; get permission to write there or choose another output folder")
-
-
-def test_sizes_are_for_people():
-    assert [size(count) for count in (0, 999, 1000, 17_300_000, 2_000_000_000, 5e12)] == [
-        "0 bytes",
-        "999 bytes",
-        "1.0 kB",
-        "17.3 MB",
-        "2.0 GB",
-        "5000.0 GB",
-    ]
 
 
 def test_a_kill_at_any_moment_leaves_a_whole_file(tmp_path):

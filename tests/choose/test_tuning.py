@@ -10,11 +10,11 @@ from torch import Tensor
 from finetune.choose import heads, tuning
 from finetune.choose.heads import Material
 from finetune.choose.tuning import SHARES, Tuned, tuned
+from finetune.data.store import Store
 from finetune.data.survey import find, survey
 from finetune.errors import Diverged, UsageError
 from finetune.frozen.families import Trial
 from finetune.frozen.probe import Probe
-from finetune.frozen.store import Store
 from finetune.model import backbone
 from finetune.model.backbone import Backbone
 from finetune.model.classifier import Classifier

@@ -14,7 +14,7 @@ import pytest
 
 from finetune.cli import main
 from finetune.data.fingerprints import Fingerprints, examine
-from finetune.frozen.store import Store
+from finetune.data.store import Store
 from tests.conftest import draw
 
 Call = Callable[..., tuple[int, str, str]]
@@ -51,12 +51,13 @@ def empty(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 @pytest.fixture
 def cache(empty: Path, tmp_path: Path) -> Path:
-    """Features of three images, activations of two, and one file that was looked at."""
+    """Features of three images, activations of two, the pixels of one, and one file that was looked at."""
     with Store.open() as store:
         small = store.collection(FACTS, dtype=np.dtype(np.float32), shape=(512,), large=False)
         small.put([(f"{n}", "plain") for n in range(3)], np.zeros((3, 512), np.float32))
         large = store.collection({**FACTS, "pool": None}, dtype=np.dtype(np.float16), shape=(8, 7, 7), large=True)
         large.put([(f"{n}", "plain") for n in range(2)], np.zeros((2, 8, 7, 7), np.float16))
+        store.pictures({"pixels": "crop 9 bicubic"}).put("0", np.zeros((9, 12, 3), np.uint8))
     draw(tmp_path / "one.png", hue=(200, 30, 30), seed=0)
     os.utime(tmp_path / "one.png", (1e9, 1e9))
     with Fingerprints.open() as known:
@@ -76,8 +77,10 @@ def test_info_says_what_is_there_in_80_columns(call: Call, cache: Path) -> None:
     assert lines[2].endswith("  resnet18, stage4, avg")
     assert lines[3] == "activations           2 records      1.6 kB"
     assert lines[4].endswith("  resnet18, stage4")
-    assert lines[5].startswith("fingerprints          1 files")
-    assert len(lines) == 6
+    assert lines[5] == "pixels                1 records   332 bytes"
+    assert lines[6].endswith("  crop 9 bicubic")
+    assert lines[7].startswith("fingerprints          1 files")
+    assert len(lines) == 8
     assert max(map(len, lines[1:])) <= 80
 
 
@@ -94,7 +97,9 @@ def test_long_facts_are_cut_and_odd_ones_are_printable(call: Call, empty: Path) 
 
 def test_an_empty_cache_holds_nothing(call: Call, empty: Path) -> None:
     lines = call("cache", "info")[1].splitlines()
-    assert [line.split()[:2] for line in lines[1:]] == [["features", "0"], ["activations", "0"], ["fingerprints", "0"]]
+    assert [line.split()[:2] for line in lines[1:]] == [
+        ["features", "0"], ["activations", "0"], ["pixels", "0"], ["fingerprints", "0"],
+    ]  # fmt: skip
     code, out, _ = call("cache", "clear", "--yes")
     assert code == 0
     assert "removed from" in out
@@ -104,11 +109,13 @@ def test_info_is_one_json_object_when_so_asked(call: Call, cache: Path) -> None:
     code, out, err = call("cache", "info", "--json")
     facts = json.loads(out)
     assert (code, err) == (0, "")
-    assert list(facts) == ["folder", "limit", "bytes", "features", "activations", "fingerprints"]
+    assert list(facts) == ["folder", "limit", "bytes", "features", "activations", "pixels", "fingerprints"]
     assert (facts["folder"], facts["limit"]) == (str(cache), 20 * 10**9)
     (features,), (activations,) = facts["features"], facts["activations"]
     assert (features["facts"], features["records"], features["bytes"]) == (FACTS, 3, 6144)
     assert (activations["records"], activations["bytes"]) == (2, 1568)
+    (pixels,) = facts["pixels"]
+    assert (pixels["facts"], pixels["records"], pixels["bytes"]) == ({"pixels": "crop 9 bicubic"}, 1, 332)
     assert features["last_used"].startswith(time.strftime("%Y-", time.gmtime()))
     assert features["last_used"].endswith("+00:00")
     assert facts["fingerprints"]["files"] == 1

@@ -8,11 +8,11 @@ import torch
 
 from finetune.data.adapters import folder
 from finetune.data.catalog import Sample, census
+from finetune.data.store import Store
 from finetune.errors import DataError, OutOfResources, UsageError
 from finetune.frozen import extract
 from finetune.frozen.extract import Extractor, Looks
 from finetune.frozen.sources import InMemory, working
-from finetune.frozen.store import Store
 from finetune.model import backbone
 from finetune.model.backbone import Backbone
 from finetune.model.classifier import Classifier

@@ -6,10 +6,12 @@ import torch
 
 from finetune.data.catalog import Sample
 from finetune.data.decode import Preprocessing
+from finetune.data.pixels import Pixels
 from finetune.errors import DataError
 from finetune.frozen.looks import Job, Look, Looks, decoded
 from finetune.frozen.sources import hashes
 from finetune.recipe.schema import Augment
+from finetune.recipe.transforms import Rotate
 from finetune.runtime import Runtime
 from finetune.views import TrainingViews, evaluation_view
 from tests.conftest import draw
@@ -40,6 +42,14 @@ def test_a_name_holds_everything_that_decides_a_view() -> None:
     )
 
 
+def test_the_name_of_a_listed_view_holds_the_whole_list() -> None:
+    one = Augment(kind="custom", transforms=(Rotate(limit=(-9.0, 9.0)),))
+    other = Augment(kind="custom", transforms=(Rotate(limit=(-9.0, 8.0)),))
+    names = {Looks(PIXELS, augment).name(1) for augment in (one, other, Augment(kind="strong"), Augment())}
+    assert len(names) == 4
+    assert Looks(PIXELS, one).name(1) == ('custom [{"limit": [-9.0, 9.0], "name": "Rotate", "p": 0.5}] flip 1 seed 0')
+
+
 def test_views_that_are_the_same_pixels_have_one_name() -> None:
     still = Looks(PIXELS, Augment(kind="none", flip=False))
     assert list(still.names(4)) == ["plain"]
@@ -68,11 +78,11 @@ def test_the_views_come_in_order_whether_decoded_in_rounds_or_ahead(
 ) -> None:
     monkeypatch.setattr("finetune.frozen.looks._MEMORY", 3 * 3 * 32**2 * 2)  # two images at a time
     runtime = Runtime(device=torch.device(device), precision="float32", threads=3)
-    found = list(decoded(jobs, Looks(PIXELS), runtime))
+    found = list(decoded(jobs, Looks(PIXELS), runtime, Pixels()))
     assert [(look.place, look.entry) for look in found] == [
         (job.place, (job.sha256, name)) for job in jobs for name in job.views
     ]
-    again = [look for job in jobs for look in decoded([job], Looks(PIXELS), RUNTIME)]
+    again = [look for job in jobs for look in decoded([job], Looks(PIXELS), RUNTIME, Pixels())]
     assert all(np.array_equal(one.pixels, other.pixels) for one, other in zip(found, again, strict=True))
 
 
@@ -84,7 +94,7 @@ def test_what_cannot_be_used_is_named_after_all_that_can_be_had(jobs: list[Job])
     draw(last.file, hue=(1, 1, 1), seed=77)
     had: list[Look] = []
     with pytest.raises(
-        DataError, match=r"2 images cannot be used\n    0.png: missing.*\n    4.png: the file has changed"
+        DataError, match=r"2 images cannot be used\n    0.png: missing.*\n    4.png: changed: the file is not"
     ):
-        had.extend(decoded(jobs, Looks(PIXELS), RUNTIME))
+        had.extend(decoded(jobs, Looks(PIXELS), RUNTIME, Pixels()))
     assert {look.place for look in had} == {1, 2, 3}

@@ -7,6 +7,7 @@ from PIL import Image
 
 from finetune.data.catalog import Sample
 from finetune.data.decode import Preprocessing, working_image
+from finetune.data.pixels import Pixels
 from finetune.errors import DataError
 from finetune.frozen.sources import InMemory, hashes, working
 from tests.conftest import draw
@@ -36,7 +37,7 @@ def test_a_picture_in_memory_has_the_hash_of_its_working_image(sample: Sample) -
     other = InMemory("z", 255 - pixels)
     found = hashed(picture, array, other)
     assert found[0] == found[1] != found[2]
-    assert np.array_equal(working(array, found[1], PIXELS), working_image(pixels, PIXELS))
+    assert np.array_equal(working(array, found[1], PIXELS, Pixels()), working_image(pixels, PIXELS))
 
 
 def test_all_sources_that_cannot_be_read_are_named(sample: Sample, tmp_path: Path) -> None:
@@ -51,7 +52,7 @@ def test_all_sources_that_cannot_be_read_are_named(sample: Sample, tmp_path: Pat
 
 def test_a_file_that_has_changed_since_it_was_hashed_is_refused(sample: Sample) -> None:
     [found] = hashed(sample)
-    assert np.array_equal(working(sample, found, PIXELS), working_image(sample.file.read_bytes(), PIXELS))
+    assert np.array_equal(working(sample, found, PIXELS, Pixels()), working_image(sample.file.read_bytes(), PIXELS))
     draw(sample.file, hue=(1, 2, 3), seed=1)
-    with pytest.raises(DataError, match="the file has changed since it was first read"):
-        working(sample, found, PIXELS)
+    with pytest.raises(DataError, match="changed: the file is not what it was"):
+        working(sample, found, PIXELS, Pixels())

@@ -101,7 +101,8 @@ def sprite(count):
 def make_bundle(tmp_path):
     """make_bundle(classes=…, test=…, …) -> a Bundle; without arguments that of a run on five kinds of flowers.
 
-    evidence: what lies in the folder of that name, by name without .json.
+    evidence: what lies in the folder of that name, by name without .json. views: keys of images shown as they were
+    varied.
     """
 
     def make(
@@ -118,6 +119,7 @@ def make_bundle(tmp_path):
         recipe=RECIPE,
         plan=PLAN,
         evidence=None,
+        views=(),
         finished=True,
         sealed=True,
         facts=None,
@@ -136,6 +138,9 @@ def make_bundle(tmp_path):
         bundle.write("catalog.csv", _catalog(parts, left_out))
         for what, value in (evidence or {}).items():
             bundle.write_json(f"evidence/{what}.json", value)
+        if views:
+            bundle.write("evidence/views.jpg", sprite(10 * len(views)))
+            bundle.write_json("evidence/views.json", {"keys": list(views), "tiles": 6})
         lines = epochs() if history is None else history
         if lines:
             bundle.write("history.jsonl", "".join(json.dumps(line) + "\n" for line in lines).encode())

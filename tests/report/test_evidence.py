@@ -94,6 +94,12 @@ def test_what_was_tried_is_there(make_chosen, make_bundle):
         ("evidence/curve.json", {"points": [{"images": 0}]}, r"damaged: points\.0\.images: Input should be greater"),
         ("evidence/curve.json", {"law": {"a": 0, "b": 1}}, r"curve\.json' is damaged: law\.c: Field required"),
         ("evidence/curve.json", {"gains": [{"class": "rose"}]}, r"damaged: gains\.0\.more: Field required"),
+        (
+            "evidence/views.json",
+            {"keys": [], "tiles": 6},
+            r"views\.json' is damaged: keys: List should have",
+        ),
+        ("evidence/views.json", {"keys": ["a"], "tiles": 1}, r"views\.json' is damaged: tiles: Input should be"),
         ("evidence/thumbnails.json", {}, r"thumbnails\.json' is damaged: its value: Input should be a valid list"),
         ("evidence/thumbnails.json", ["<odd>"], r"damaged: '<odd>' has no labelled test prediction"),
     ],
@@ -116,6 +122,16 @@ def test_evidence_that_is_no_json_is_refused(make_bundle, name):
 def test_facts_of_another_kind_are_refused(make_bundle):
     with pytest.raises(BundleError, match=r"bundle\.json' is damaged: receipt\.source"):
         gather(make_bundle(facts={"receipt": {"source": 3, "loaded": 1, "total": 1, "head": "new"}}))
+
+
+def test_views_must_be_a_jpeg_and_are_left_out_without_one(make_bundle):
+    bundle = make_bundle(views=("a.jpg",), sealed=False)
+    assert gather(bundle).views.keys == ("a.jpg",)
+    bundle.write("evidence/views.jpg", b"<svg onload=alert(1)>")
+    with pytest.raises(BundleError, match=r"views\.jpg' is not a JPEG picture"):
+        gather(bundle)
+    (bundle.folder / "evidence" / "views.jpg").unlink()
+    assert gather(bundle).views is None
 
 
 def test_thumbnails_must_be_a_jpeg(make_bundle):

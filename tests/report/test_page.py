@@ -324,3 +324,13 @@ def test_no_report_is_wider_than_a_phone(hostile, make_bundle, make_chosen, tmp_
     assert "<body>0,0,0,0,0,0</body>" in browsed(
         tmp_path, f"<!doctype html><style>iframe{{border:0}}</style>{frames}{measure}"
     )
+
+
+def test_views_stand_in_rows_below_one_picture_and_names_are_harmless(make_bundle):
+    text = report.render(make_bundle(views=("rose/<script>.jpg", "rose/b.jpg")))
+    assert text.count('class="tile view"') == 12
+    assert 'aria-label="plain view" style="background-position:-0px -96px"' in text
+    assert 'aria-label="view 5" style="background-position:-480px -96px"' in text
+    assert text.count(".view { background-image: url(") == 1
+    assert "rose/&lt;script&gt;.jpg" in text
+    assert "What it was shown" not in report.render(make_bundle(folder="without"))

@@ -32,7 +32,9 @@ def test_stages_are_named_in_short(names, words):
 
 
 def test_a_run_that_chose_and_trained_has_every_section(make_chosen):
-    assert list(named(make_chosen([BASELINE, TUNED], 0.5))) == [make.__name__ for make in sections.SECTIONS]
+    assert list(named(make_chosen([BASELINE, TUNED], 0.5, views=("a.jpg",)))) == [
+        make.__name__ for make in sections.SECTIONS
+    ]
 
 
 def test_a_run_without_an_epoch_has_no_section_on_learning(make_probed):

@@ -7,11 +7,10 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from finetune.bundle.durable import size
 from finetune.data.catalog import Catalog, Sample
-from finetune.errors import UsageError
+from finetune.data.store import Store
+from finetune.errors import UsageError, size
 from finetune.frozen.activations import StoredAs
-from finetune.frozen.store import Store
 from finetune.model import backbone
 from finetune.model.classifier import set_training
 from finetune.predict import evaluate

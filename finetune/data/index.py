@@ -10,6 +10,7 @@ import threading
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import accumulate
 from pathlib import Path
 from typing import Any
 
@@ -37,7 +38,7 @@ CREATE TABLE contents (record INTEGER PRIMARY KEY, value BLOB NOT NULL);
 class Row:
     """A collection of records of `stride` bytes; `used` in seconds since 1970.
 
-    Of a large one also the `file`, and how many `places` of it are taken.
+    Of a large one also the `file`, and how many `places` of `stride` bytes are taken of it.
     """
 
     id: int
@@ -138,11 +139,17 @@ class Index:
         self._connection.executemany("INSERT INTO contents VALUES (?, ?)", zip(numbers, values, strict=True))
         return numbers
 
-    def place(self, collection: int, checksums: Mapping[bytes, bytes], *, first: int) -> None:
-        """Records by key whose bytes stand at `first` and after it in the collection's file. Within `writing`."""
-        after = first + len(checksums)
-        self._replace(collection, checksums, range(first, after))
+    def place(
+        self, collection: int, checksums: Mapping[bytes, bytes], lengths: Sequence[int], *, first: int
+    ) -> list[int]:
+        """Records by key whose bytes stand at `first` and after it in the collection's file; returns their places.
+
+        lengths: in places. Within `writing`.
+        """
+        *places, after = accumulate(lengths, initial=first)
+        self._replace(collection, checksums, places)
         self._rows("UPDATE collections SET places = ?, used = ? WHERE id = ?", after, time.time(), collection)
+        return places
 
     def touch(self, collection: int, keys: Sequence[bytes]) -> None:
         """Notes that the collection, and those of the keys that it has, are in use. Within `writing`."""

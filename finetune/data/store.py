@@ -1,8 +1,9 @@
-"""The content-addressed cache of what frozen networks computed. It knows nothing of networks and images.
+"""The content-addressed cache of what was computed from images. It knows nothing of networks and of decoding.
 
 A record belongs to an entry, which is an image's content and a view of it, within a collection, which is everything
-else that decides the numbers. Small records stand in sqlite, large ones in one growing file per collection. Each has a
-checksum: a process killed at any moment, a full disk or a damaged file may cost a record and never make a wrong one.
+else that decides the numbers. Small records stand in sqlite, large ones and those of several sizes in one growing file
+per collection. Each has a checksum: a process killed at any moment, a full disk or a damaged file may cost a record and
+never make a wrong one.
 """
 
 import contextlib
@@ -21,15 +22,16 @@ from typing import Any
 
 import numpy as np
 
-from finetune.bundle.durable import size
 from finetune.data import database
-from finetune.errors import FinetuneError, OutOfResources, OutputTaken, UsageError, printable
-from finetune.frozen.collection import Absent, Collection, Entry, Shelf
-from finetune.frozen.hold import Hold
-from finetune.frozen.index import NAME, PATIENCE, VALUES, Index
+from finetune.data.collection import Absent, Collection
+from finetune.data.hold import Hold
+from finetune.data.index import NAME, PATIENCE, VALUES, Index
+from finetune.data.kept import Entry, Shelf
+from finetune.data.pictures import Pictures
+from finetune.errors import FinetuneError, OutOfResources, OutputTaken, UsageError, printable, size
 from finetune.recipe.machine import cache_folder
 
-__all__ = ["FOLDER", "Absent", "Collection", "Entry", "Holding", "Inventory", "Store"]
+__all__ = ["FOLDER", "Absent", "Collection", "Entry", "Holding", "Inventory", "Pictures", "Store"]
 
 FOLDER = "frozen"
 LIMIT = 10_000_000_000  # bytes
@@ -70,6 +72,7 @@ class Store:
         self.limit = limit
         self._shelf = shelf
         self._hold = hold
+        self._pictures: dict[str, Pictures] = {}
 
     @classmethod
     def open(cls, folder: Path | None = None, *, limit: int | None = None) -> "Store":
@@ -101,7 +104,12 @@ class Store:
         self.close()
 
     def close(self) -> None:
-        """Evicts down to the limit if anything was written, and closes the files. What is only in memory stays."""
+        """Writes what waits to be written, evicts down to the limit if anything was written, and closes the files.
+
+        What is only in memory stays.
+        """
+        for pictures in self._pictures.values():
+            pictures.write()
         if self._shelf.wrote:
             self.shrink()
         if self._shelf.index is not None:
@@ -125,10 +133,13 @@ class Store:
         """
         assert not dtype.hasobject
         assert dtype.itemsize * math.prod(shape) > 0
-        text = json.dumps(facts, sort_keys=True, separators=(",", ":"), allow_nan=False)
-        kind = json.dumps([np.lib.format.dtype_to_descr(dtype), shape, large])
-        address = hashlib.sha256(f"{text}\n{kind}".encode()).hexdigest()
+        text, address = _addressed(facts, [np.lib.format.dtype_to_descr(dtype), shape, large])
         return Collection(self._shelf, address=address, facts=text, dtype=dtype, shape=shape, large=large)
+
+    def pictures(self, facts: Mapping[str, object]) -> Pictures:
+        """The pictures that these facts decide, together with the image; the same object for equal facts."""
+        text, address = _addressed(facts, ["pictures"])
+        return self._pictures.setdefault(address, Pictures(self._shelf, address=address, facts=text))
 
     def info(self) -> Inventory:
         """What is there. Raises OutOfResources where the folder cannot be used."""
@@ -136,7 +147,14 @@ class Store:
             counts = index.counts()
             found = [(row, *counts.get(row.id, (0, row.used))) for row in index.collections()]
         holdings = tuple(
-            Holding(row.address, _facts(row.facts), bool(row.large), count, count * row.stride, max(used, row.used))
+            Holding(
+                address=row.address,
+                facts=_facts(row.facts),
+                large=bool(row.large),
+                records=count,
+                bytes=(row.places if row.large else count) * row.stride,
+                used=max(used, row.used),
+            )
             for row, count, used in found
         )
         return Inventory(self._shelf.folder, self.limit, sum(_sizes(self._files()).values()), holdings)
@@ -246,6 +264,12 @@ class Store:
     def _files(self) -> list[Path]:
         folder = self._shelf.folder
         return [*database.files_of(folder / NAME), *folder.glob(f"*{VALUES}")]
+
+
+def _addressed(facts: Mapping[str, object], kind: object) -> tuple[str, str]:
+    """The facts as text, and the address of what is of this kind and decided by them."""
+    text = json.dumps(facts, sort_keys=True, separators=(",", ":"), allow_nan=False)
+    return text, hashlib.sha256(f"{text}\n{json.dumps(kind)}".encode()).hexdigest()
 
 
 def _sizes(files: list[Path]) -> dict[str, int]:

@@ -1,8 +1,9 @@
 """Processes that write to one store are killed from outside, again and again; what is there afterwards is right.
 
 One process loads the store, without torch, and forks three writers at a time. They write the same entries in another
-order each, in a small and in a large collection, and check what they read. The parent kills all three with SIGKILL at
-random moments, and every third round while one of them stands between the bytes of a record and its row in the index.
+order each, in a small and in a large collection and as pictures of several sizes, and check what they read. The parent
+kills all three with SIGKILL at random moments, and every third round while one of them stands between the bytes of a
+record and its row in the index.
 """
 
 import json
@@ -21,8 +22,8 @@ for name in ("torch", "timm", "albumentations", "accelerate"):
 import json, os, random, select, shutil, signal, sqlite3, time
 from pathlib import Path
 import numpy as np
-from finetune.frozen.index import Index
-from finetune.frozen.store import Store
+from finetune.data.index import Index
+from finetune.data.store import Store
 
 folder, kills = Path(sys.argv[1]), int(sys.argv[2])
 IMAGES, SHAPES = 400, {False: (1280,), True: (16, 28, 28)}
@@ -47,6 +48,15 @@ def wrong(collection, numbers):
     got = collection.get([entry(number) for number in numbers])
     return sum(not np.array_equal(row, value(number, collection.large)) for row, number in zip(got, numbers))
 
+def picture(number):
+    """Of another size for each image."""
+    shape = (8 + number % 50, 40 + number % 7, 3)
+    return np.random.default_rng(number).integers(0, 256, shape, dtype=np.uint8)
+
+def wrong_pictures(pictures, numbers):
+    got = {number: pictures.get(entry(number)[0]) for number in numbers}
+    return sum(one is not None and not np.array_equal(one, picture(number)) for number, one in got.items())
+
 def write(seed, pause, said):
     """Writes until it is killed; at the `pause`-th file it stops for ever, with the bytes written and no row."""
     count = 0
@@ -55,10 +65,11 @@ def write(seed, pause, said):
         def stop(self, *arguments, **named):
             nonlocal count
             count += 1
-            place(self, *arguments, **named)
+            places = place(self, *arguments, **named)
             if count == pause:
                 os.write(said, b"x")
                 signal.pause()
+            return places
         Index.place = stop
     order = random.Random(seed)
     with Store.open(folder) as store:
@@ -71,6 +82,13 @@ def write(seed, pause, said):
                     collection.put([entry(number) for number in some], np.stack([value(n, large) for n in some]))
                 if wrong(collection, numbers) or store.notes:
                     os._exit(3)
+            pictures, numbers = store.pictures({}), order.sample(range(IMAGES), 8)
+            for number in numbers:
+                if pictures.get(entry(number)[0]) is None or order.random() < 0.2:
+                    pictures.put(entry(number)[0], picture(number))
+            pictures.write()
+            if wrong_pictures(pictures, numbers) or store.notes:
+                os._exit(3)
 
 def fork(seed, pause, said):
     child = os.fork()
@@ -83,7 +101,7 @@ def fork(seed, pause, said):
         os._exit(4)
     return child
 
-log = {"killed": 0, "within": 0, "wrong": 0, "kept": [], "notes": []}
+log = {"killed": 0, "within": 0, "wrong": 0, "kept": [], "pictures": [], "notes": []}
 while log["killed"] < kills:
     within = log["killed"] % 9 == 0
     if draw.random() < 0.15:
@@ -108,6 +126,9 @@ while log["killed"] < kills:
             log["wrong"] += wrong(collection, there)
             kept += len(there)
         log["kept"].append(kept)
+        pictures = store.pictures({})
+        log["wrong"] += wrong_pictures(pictures, range(IMAGES))
+        log["pictures"].append(sum(pictures.get(entry(number)[0]) is not None for number in range(IMAGES)))
         log["notes"] += store.notes
 if (folder / "frozen" / "index.sqlite").exists():
     connection = sqlite3.connect(folder / "frozen" / "index.sqlite")
@@ -134,3 +155,4 @@ def test_fifty_kills_while_three_processes_write_never_make_a_wrong_value(tmp_pa
     assert log["notes"] == []
     assert log["integrity"] == "ok"
     assert max(log["kept"]) > 100
+    assert max(log["pictures"]) > 50

@@ -15,11 +15,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from finetune.data import index as indices
+from finetune.data.collection import Collection
+from finetune.data.index import Index
+from finetune.data.store import Absent, Entry, Store
 from finetune.errors import OutOfResources, OutputTaken, UsageError
-from finetune.frozen import index as indices
-from finetune.frozen.collection import Collection
-from finetune.frozen.index import Index
-from finetune.frozen.store import Absent, Entry, Store
 
 FEATURES = (np.dtype(np.float32), (6,))
 SCALED = np.dtype([("scale", "<f4", (2,)), ("values", "i1", (2, 3, 3))])
@@ -433,7 +433,7 @@ def test_a_full_disk_is_an_error_for_large_records(monkeypatch: pytest.MonkeyPat
         with pytest.raises(OutOfResources) as refusal:
             some.put(entries(3), values(3))
         assert str(refusal.value) == (
-            f"cannot keep 72 bytes of activations in {tmp_path}/frozen: [Errno 28] No space left on device; free some "
+            f"cannot keep 72 bytes in {tmp_path}/frozen: [Errno 28] No space left on device; free some "
             "space, set FINETUNE_CACHE to another folder, or run `finetune cache clear`"
         )
         assert some.missing(entries(3)) == entries(3)
