@@ -98,10 +98,14 @@ class TableData(Section):
                 yield ("separator",), "separator has no effect beside classes: their columns hold 0 and 1"
             if len(self.classes) < 2:
                 yield ("classes",), f"classes needs at least 2 columns, not {len(self.classes)}"
+            if any("|" in name for name in self.classes):
+                yield ("classes",), "a class has no | in its name, which stands between labels elsewhere; rename it"
         if self.pool and self.split is None:
             yield ("pool",), "pool: true has no effect: no column is named as split, so there are no parts"
         singles = (self.path, self.label, self.split, self.group, self.id)
-        repeated = [name for name, count in Counter([*filter(None, singles), *(self.classes or ())]).items() if count > 1]
+        repeated = [
+            name for name, count in Counter([*filter(None, singles), *(self.classes or ())]).items() if count > 1
+        ]
         if repeated:
             yield (), f"column {printable(repeated[0])!r} is named for two things; each needs a column of its own"
 

@@ -26,7 +26,6 @@ from finetune.recipe.section import (
     STAGES,
     Conflict,
     FolderName,
-    PathText,
     RunName,
     Section,
     Share,
