@@ -135,7 +135,7 @@ def _label(dataset: Any, target: Any, *, name: str, split: str) -> str:
     """The name of a class, or its number where classes have no names."""
     if target is None:
         raise DataError(f"{name}: the images of part {split!r} have no labels in these files; get the whole set")
-    classes = getattr(dataset, "classes", None)
+    classes = getattr(dataset, "classes", None) or getattr(dataset, "categories", None)
     if classes is None:
         return str(int(target))
     named = classes[int(target)]
