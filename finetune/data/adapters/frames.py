@@ -163,10 +163,12 @@ def _columns(**named: Any) -> TableData:
 
 
 def _column_names(frame: Any) -> tuple[str, ...]:
-    names = frame.keys() if isinstance(frame, Mapping) else getattr(frame, "column_names", None)
-    names = getattr(frame, "columns", None) if names is None else names
     lazy = hasattr(frame, "collect") and not hasattr(frame, "to_dict")
-    if names is None or lazy or not hasattr(frame, "__getitem__"):
+    names = frame.keys() if isinstance(frame, Mapping) else None
+    for way in ("column_names", "columns"):
+        if names is None and not lazy:
+            names = getattr(frame, way, None)
+    if names is None or not hasattr(frame, "__getitem__"):
         kind = type(frame).__name__
         more = "; collect it first" if lazy else ""
         raise UsageError(f"a {printable(kind)} is no frame{more}; give one of pandas or polars, or a dict of lists")

@@ -184,7 +184,7 @@ def test_what_is_pinned_is_read_again_without_datasets(datasets: Any, monkeypatc
 
 
 def test_a_set_that_has_no_commit_keeps_its_revision(datasets: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    answering = hub(datasets, monkeypatch, {"train": []}, image=datasets.Image())
+    answering = hub(datasets, monkeypatch, {"train": [{"image": picture(1)}]}, image=datasets.Image())
     answering.hash = "8f0e"
     assert huggingface.pinned(HuggingfaceData(name="set", revision="v1")).revision == "v1"
     assert pinned(recipe()) == recipe()
@@ -262,7 +262,7 @@ def test_images_are_also_read_from_their_paths_and_damaged_ones_kept(
 
 
 def test_what_goes_wrong_says_what_to_do(datasets: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    answering = hub(datasets, monkeypatch, {"train": []}, image=datasets.Image())
+    answering = hub(datasets, monkeypatch, {"train": [{"image": picture(1)}]}, image=datasets.Image())
     answering.fault = ConnectionError("Couldn't reach it")
     with pytest.raises(Offline, match=r"owner/set has to be fetched from the hub, and it cannot be reached \(Couldn't"):
         read()
