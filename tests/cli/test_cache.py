@@ -78,7 +78,7 @@ def test_info_says_what_is_there_in_80_columns(call: Call, cache: Path) -> None:
     assert lines[3] == "activations           2 records      1.6 kB"
     assert lines[4].endswith("  resnet18, stage4")
     assert lines[5].startswith("fingerprints          1 files")
-    assert lines[6] == "data sets             0 sets       0 bytes"
+    assert lines[6] == "data sets             0 sets        0 bytes"
     assert len(lines) == 7
     assert max(map(len, lines[1:])) <= 80
 
@@ -121,7 +121,7 @@ def test_info_is_one_json_object_when_so_asked(call: Call, cache: Path) -> None:
 def test_data_sets_are_counted_and_cleared(call: Call, cache: Path) -> None:
     with unpacked.whole(unpacked.place("torchvision", "MNIST")) as folder:
         (folder / "0.png").write_bytes(bytes(2000))
-    assert call("cache", "info")[1].splitlines()[6] == "data sets             1 sets        2.0 kB"
+    assert call("cache", "info")[1].splitlines()[6] == "data sets             1 sets         2.0 kB"
     assert json.loads(call("cache", "info", "--json")[1])["sets"] == {"sets": 1, "bytes": 2000}
     assert call("cache", "clear", "--yes")[0] == 0
     assert json.loads(call("cache", "info", "--json")[1])["sets"] == {"sets": 0, "bytes": 0}

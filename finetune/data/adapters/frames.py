@@ -7,7 +7,7 @@ lists. None of these packages is imported.
 import json
 import os
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -36,14 +36,15 @@ def from_frame(
     split: str | None = None,
     group: str | None = None,
     id: str | None = None,
-    root: PathLike = ".",
+    root: PathLike | None = None,
 ) -> Catalog:
     """The catalog of a frame with a row for each image: of pandas or polars, a pyarrow table, or a dict of lists.
 
     The columns mean what they mean in a recipe with `data: {kind: table}`: `label` is "label" unless told otherwise;
     its cells may be lists, with `separator` texts such as "cat|outdoor"; `classes` are columns of 0 and 1. Relative
-    paths start from `root`. Hand the catalog to `finetune.run` or `finetune.features`. Raises UsageError for what is no
-    frame, DataError for what a table file is refused for.
+    paths start from `root`, by default the working folder; keys are paths below that, or, by default, where some files
+    lie elsewhere, below the folder that holds them all. Hand the catalog to `finetune.run` or `finetune.features`.
+    Raises UsageError for what is no frame, DataError for what a table file is refused for.
     """
     asked = {"path": path, "label": label, "separator": separator, "split": split, "group": group, "id": id}
     data = _columns(**asked, classes=None if classes is None else list(classes))
@@ -63,12 +64,11 @@ def from_paths(
     *,
     splits: Iterable[str] | None = None,
     groups: Iterable[object] | None = None,
-    root: PathLike = ".",
+    root: PathLike | None = None,
 ) -> Catalog:
     """The catalog of image files and their labels, in step: names or whole numbers, or lists of them where an image may
-    have several. `splits` says train, val or test of each, `groups` what must not be torn apart.
-
-    Raises UsageError for lists of different lengths, DataError for what a table file is refused for.
+    have several. `splits` says train, val or test of each, `groups` what must not be torn apart; `root` is that of
+    `from_frame`. Raises UsageError for lists of different lengths, DataError for what a table file is refused for.
     """
     given = {"path": paths, "label": labels, "split": splits, "group": groups}
     columns = {name: list(values) for name, values in given.items() if values is not None}
@@ -147,10 +147,26 @@ def _common(files: Sequence[str]) -> str | None:
 
 
 def _listed(
-    names: Sequence[str], cells: Sequence[Sequence[object]], data: TableData, *, source: str, root: PathLike
+    names: Sequence[str], cells: Sequence[Sequence[object]], data: TableData, *, source: str, root: PathLike | None
 ) -> Catalog:
     found = Rows(source, tuple(names), cells, range(len(cells)), counted="{source}, row {number} (the first is 0)")
-    return table.listed(found, data, root=Path(root))
+    if root is None and data.path in found.columns:
+        place = found.columns.index(data.path)
+        files = [os.path.abspath(row[place]) for row in cells if isinstance(row[place], str | os.PathLike)]
+        common = _common(files) if files else None
+        if common is not None and not Path(common).is_relative_to(Path.cwd()):
+            return table.listed(replace(found, cells=_absolute(cells, place)), data, root=Path(common))
+    return table.listed(found, data, root=Path(root or "."))
+
+
+def _absolute(cells: Sequence[Sequence[object]], place: int) -> list[list[object]]:
+    """The rows with whole paths; what is no path, or an address, is left for others to refuse."""
+    rows = [list(row) for row in cells]
+    for row in rows:
+        cell = row[place]
+        if isinstance(cell, os.PathLike) or (isinstance(cell, str) and cell.strip() and "://" not in cell):
+            row[place] = os.path.abspath(cell)
+    return rows
 
 
 def _columns(**named: Any) -> TableData:

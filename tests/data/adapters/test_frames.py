@@ -164,6 +164,19 @@ def test_paths_and_labels_in_step_are_a_catalog(here: Path) -> None:
         from_paths(["a.png", "z.png"], ["x", "y"])
 
 
+def test_files_elsewhere_are_named_below_the_folder_that_holds_them(
+    here: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(here / "sub")
+    assert labels(from_paths([here / "a.png", "d.png"], ["x", "y"])) == {"a.png": "x", "sub/d.png": "y"}
+    whole = (here / "a.png").as_posix()
+    assert labels(from_paths([here / "a.png", "d.png"], ["x", "y"], root=".")) == {whole: "x", "d.png": "y"}
+    with pytest.raises(DataError, match=r"row 1 \(the first is 0\): 's3://x/d.png' is an address"):
+        from_paths([here / "a.png", "s3://x/d.png"], ["x", "y"])
+    with pytest.raises(DataError, match=r"row 1 \(the first is 0\): no path"):
+        from_paths([here / "a.png", None], ["x", "y"])  # type: ignore[list-item]
+
+
 def test_a_catalog_that_is_handed_over_is_the_one_that_its_table_gives(tmp_path: Path) -> None:
     photos = draw_classes(tmp_path / "photos", {"ant": 2, "bee": 2})
     whole = folder.read(FolderData(root=str(photos)))
