@@ -152,7 +152,7 @@ def _listed(
     found = Rows(source, tuple(names), cells, range(len(cells)), counted="{source}, row {number} (the first is 0)")
     if root is None and data.path in found.columns:
         place = found.columns.index(data.path)
-        files = [os.path.abspath(row[place]) for row in cells if isinstance(row[place], str | os.PathLike)]
+        files = [os.path.abspath(cell) for row in cells if isinstance(cell := row[place], str | os.PathLike)]
         common = _common(files) if files else None
         if common is not None and not Path(common).is_relative_to(Path.cwd()):
             return table.listed(replace(found, cells=_absolute(cells, place)), data, root=Path(common))
