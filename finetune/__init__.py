@@ -13,6 +13,8 @@ __version__ = "0.1.0"
 
 if TYPE_CHECKING:
     from finetune.bundle import Bundle
+    from finetune.data.adapters.frames import from_frame, from_paths
+    from finetune.data.catalog import Catalog
     from finetune.errors import FinetuneError
     from finetune.frozen.table import Features, features
     from finetune.job import resume, run
@@ -22,12 +24,15 @@ if TYPE_CHECKING:
 
 __all__ = [
     "Bundle",
+    "Catalog",
     "Features",
     "FinetuneError",
     "Predictions",
     "Predictor",
     "Recipe",
     "features",
+    "from_frame",
+    "from_paths",
     "load",
     "resume",
     "run",
@@ -35,12 +40,15 @@ __all__ = [
 
 _ROOMS = {
     "Bundle": "finetune.bundle",
+    "Catalog": "finetune.data.catalog",
     "Features": "finetune.frozen.table",
     "FinetuneError": "finetune.errors",
     "Predictions": "finetune.scores.predictions",
     "Predictor": "finetune.predict",
     "Recipe": "finetune.recipe.schema",
     "features": "finetune.frozen.table",
+    "from_frame": "finetune.data.adapters.frames",
+    "from_paths": "finetune.data.adapters.frames",
     "load": "finetune.predict",
     "resume": "finetune.job",
     "run": "finetune.job",

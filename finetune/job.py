@@ -20,12 +20,13 @@ from finetune.choose.budget import Budget, OutOfTime, budget, ending
 from finetune.choose.course import Surroundings
 from finetune.choose.heads import Material
 from finetune.choose.search import search
+from finetune.data.adapters import frames
 from finetune.data.catalog import Catalog
 from finetune.data.pixels import Pixels
 from finetune.data.store import Store
-from finetune.data.survey import Survey, find, survey
+from finetune.data.survey import Survey, find, pinned, survey
 from finetune.diagnose import examples, growth, mistakes, reference
-from finetune.errors import BundleError, OutputTaken, Stopped, printable
+from finetune.errors import BundleError, OutputTaken, Stopped, UsageError, printable
 from finetune.frozen.folds import never_held_out
 from finetune.frozen.probe import Probe, Trial
 from finetune.model import heads, weights
@@ -92,27 +93,34 @@ class _Job:
 
 
 def run(
-    source: Recipe | str | Path,
+    source: Recipe | str | Path | Catalog,
     *,
+    catalog: Catalog | None = None,
     output: str | Path | None = None,
     overrides: Sequence[str] = (),
     plan: Plan | None = None,
     show: Show | None = None,
     command: Sequence[str] = (),
 ) -> Bundle:
-    """Runs a recipe, its file, or a folder of images with the recipe that `init` would write; returns the bundle.
+    """Runs a recipe or its file; a folder or table of images, or a catalog, with the recipe that `init` would write.
 
-    output: the folder of the bundle, which must be new or empty; by default `runs/<name>/<number>`. overrides: lines
-    such as "train.batch_size=64", applied before the recipe is checked. plan: phases to train instead of those the
-    recipe plans. Raises a FinetuneError for everything that the caller can mend; its `exit_code` says of what kind it
-    is.
+    Returns the bundle. catalog: images from Python, as `from_frame` gives them, instead of those that the recipe's data
+    names; the bundle keeps the table of them and its recipe names that, so that it can be resumed. output: the folder
+    of the bundle, which must be new or empty; by default `runs/<name>/<number>`. overrides: lines such as
+    "train.batch_size=64", applied before the recipe is checked. plan: phases to train instead of those the recipe
+    plans. Raises a FinetuneError for everything that the caller can mend; its `exit_code` says of what kind it is.
     """
     begun = time.monotonic()
     show = show or Silent()
+    if isinstance(source, Catalog) and catalog is not None:
+        raise UsageError("two catalogs are given; hand over one, as the source or beside a recipe")
     recipe = starter.recipe_of(source, overrides)
-    found = find(recipe)
+    catalog = source if isinstance(source, Catalog) else catalog
+    given = None if catalog is None else frames.handed(catalog, recipe.data)
+    recipe = pinned(recipe) if given is None else recipe.model_copy(update={"data": given.data})
+    found = find(recipe) if given is None else given.catalog
     target = Path(output) if output else Path("runs") / recipe.name
-    starter.must_lie_outside(target, Path(recipe.data.root))
+    starter.must_lie_outside(target, recipe.data)
     if output and target.is_dir() and any(target.iterdir()):
         raise OutputTaken(f"{printable(str(target))} is not empty; a run needs a folder of its own")
     with stop_requests() as stop, generators_kept(), Store.open() as store:
@@ -128,6 +136,8 @@ def run(
         _make_room(pixels, recipe, surveyed, network, must=True)
         bundle = Bundle.create(target) if output else Bundle.next(target)
         with bundle.locked():
+            if given:
+                recipe = record.images(bundle, recipe, given)
             job = _Job(recipe, bundle, surveyed, runtime, store, pixels, stop, show, timings, allowed)
             job.networks[recipe.backbone.model_dump_json()] = network, receipt
             record.opened(bundle, recipe, decided, surveyed, runtime, command)

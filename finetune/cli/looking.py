@@ -19,7 +19,7 @@ _LISTED = 20
 
 
 @click.command()
-@click.argument("source", metavar="FOLDER|RECIPE", type=_PATH)
+@click.argument("source", metavar="FOLDER|TABLE|RECIPE", type=_PATH)
 @_SET
 @_JSON
 def check(source: Path, overrides: tuple[str, ...], as_json: bool) -> None:
@@ -34,7 +34,7 @@ def check(source: Path, overrides: tuple[str, ...], as_json: bool) -> None:
 
 
 @click.command()
-@click.argument("source", metavar="RECIPE|FOLDER", type=_PATH)
+@click.argument("source", metavar="RECIPE|FOLDER|TABLE", type=_PATH)
 @_SET
 @click.option("--output", type=_PATH, help="Write the plan as JSON, for `finetune run --plan`.")
 @_JSON

@@ -14,7 +14,7 @@ _JSON = click.option("--json", "as_json", is_flag=True, help="One JSON object on
 
 
 @click.command()
-@click.argument("source", metavar="RECIPE|FOLDER", type=click.Path(path_type=Path))
+@click.argument("source", metavar="RECIPE|FOLDER|TABLE", type=click.Path(path_type=Path))
 @click.option("--output", type=click.Path(path_type=Path), help="The bundle's folder [default: runs/NAME/NUMBER].")
 @click.option(
     "--set", "overrides", multiple=True, metavar="KEY=VALUE", help="Change a line of the recipe; many may be given."
@@ -22,9 +22,9 @@ _JSON = click.option("--json", "as_json", is_flag=True, help="One JSON object on
 @click.option("--plan", "plan_file", type=click.Path(path_type=Path), help="Train the phases of this plan.json.")
 @_JSON
 def run(source: Path, output: Path | None, overrides: tuple[str, ...], plan_file: Path | None, as_json: bool) -> None:
-    """Train a classifier from a recipe or a folder of images.
+    """Train a classifier from a recipe, or from a folder or a table of images.
 
-    A folder is run with the recipe that `finetune init` writes for it. What is left is a bundle: a folder that
+    A folder or table is run with the recipe that `finetune init` writes for it. What is left is a bundle: a folder that
     predicts by itself, with a report.
     """
     from finetune.cli.show import watch

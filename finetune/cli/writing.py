@@ -8,18 +8,18 @@ import click
 
 
 @click.command()
-@click.argument("folder", metavar="FOLDER", type=click.Path(path_type=Path))
+@click.argument("source", metavar="FOLDER|TABLE", type=click.Path(path_type=Path))
 @click.option("--output", type=click.Path(path_type=Path), help="The recipe's file [default: NAME.yaml here].")
-def init(folder: Path, output: Path | None) -> None:
-    """Write a recipe for a folder of images: class folders, or train/, val/ and test/ above them."""
+def init(source: Path, output: Path | None) -> None:
+    """Write a recipe for class folders, with or without train/, val/ and test/ above them, or for a table of images."""
     from finetune.errors import OutputTaken, printable
     from finetune.recipe import file
     from finetune.starter import must_exist, name_of, recipe_text
 
-    must_exist(folder)
-    target = output or Path(f"{name_of(folder)}.yaml")
-    root = os.path.relpath(folder.absolute(), target.absolute().parent)
-    text = recipe_text(folder, written=Path(root).as_posix(), command=f"finetune run {target}")
+    must_exist(source)
+    target = output or Path(f"{name_of(source)}.yaml")
+    written = os.path.relpath(source.absolute(), target.absolute().parent)
+    text = recipe_text(source, written=Path(written).as_posix(), command=f"finetune run {target}")
     file.loads(text, source=str(target), folder=target.absolute().parent)
     try:
         with target.open("x", encoding="utf-8") as recipe:

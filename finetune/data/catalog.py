@@ -116,6 +116,11 @@ class Catalog:
         return Catalog(samples=tuple(self.samples[index] for index in indices), classes=self.classes)
 
 
+def key_of(parts: Sequence[str]) -> str:
+    """The parts of a path as a key: printable, and one to one, for a backslash of a name itself is doubled."""
+    return "/".join(printable(part.replace("\\", "\\\\"), limit=10_000) for part in parts)
+
+
 def census(
     catalog: Catalog,
     *,

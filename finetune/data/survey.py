@@ -7,14 +7,16 @@ import os
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import assert_never
 
 from finetune.data import catalog as catalogs
 from finetune.data import corrections, ledger
-from finetune.data.adapters import folder
+from finetune.data.adapters import folder, huggingface, table, torchvision
 from finetune.data.catalog import Catalog, LeftOut
 from finetune.data.fingerprints import Fingerprints
 from finetune.data.groups import matched
 from finetune.data.split import Split, split
+from finetune.recipe.dataset import FolderData, HuggingfaceData, TableData, TorchvisionData
 from finetune.recipe.facts import Facts
 from finetune.recipe.network import Random
 from finetune.recipe.schedule import Auto, Probe, starts_from_probe
@@ -61,12 +63,36 @@ class Survey:
 
 
 def find(recipe: Recipe) -> Catalog:
-    """The images that the recipe's data names, corrected, listed and not yet opened. Raises DataError."""
-    found = folder.read(recipe.data)
+    """The images that the recipe's data names, corrected, listed and not yet opened.
+
+    Sets that are published are fetched if they are not in the cache folder. Raises DataError, Offline, OutOfResources.
+    """
+    found = _listed(recipe)
     if recipe.corrections is None:
         return found
     path = Path(recipe.corrections)
     return corrections.applied(found, corrections.read(path), source=path.name)
+
+
+def _listed(recipe: Recipe) -> Catalog:
+    match recipe.data:
+        case FolderData():
+            return folder.read(recipe.data)
+        case TableData():
+            return table.read(recipe.data)
+        case TorchvisionData():
+            return torchvision.read(recipe.data)
+        case HuggingfaceData():
+            return huggingface.read(recipe.data)
+        case _:
+            assert_never(recipe.data)
+
+
+def pinned(recipe: Recipe) -> Recipe:
+    """The recipe with the commit of a set on the hub, which may have others later. Raises as `find`."""
+    if not isinstance(recipe.data, HuggingfaceData):
+        return recipe
+    return recipe.model_copy(update={"data": huggingface.pinned(recipe.data)})
 
 
 def survey(recipe: Recipe, found: Catalog, *, progress: Callable[[int, int], None] | None = None) -> Survey:

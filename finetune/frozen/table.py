@@ -22,6 +22,7 @@ from finetune.bundle.durable import TEMPORARY, worded
 from finetune.data.adapters import folder
 from finetune.data.catalog import Catalog, LeftOut, Sample
 from finetune.data.decode import Fit, Preprocessing
+from finetune.data.rows import is_table
 from finetune.data.store import Store
 from finetune.errors import BundleError, UsageError, cell, listing, printable
 from finetune.frozen.extract import Extractor, Looks
@@ -37,7 +38,7 @@ from finetune.recipe.schema import Images
 from finetune.recipe.section import Section
 from finetune.recipe.sentences import sentences
 from finetune.runtime import Precision, start
-from finetune.starter import folder_data
+from finetune.starter import labelled
 
 S = TypeVar("S", bound=Section)
 
@@ -158,14 +159,15 @@ def features(
     """What a network makes of images, up to a stage: one row of numbers for each.
 
     backbone: a name that `finetune backbones` lists, the folder of a bundle (with its weights and preprocessing), or a
-    Backbone as it is. images: a folder (of class folders, which give the labels, or of images alone), a path, a PIL
-    image, an array (h, w, 3) uint8, a sequence of these, or a Catalog. weights: as in a recipe, such as
-    {"kind": "package", "name": …}; None: from the hub. stage: one of stem, stage1 … stage4, or several, side by side.
-    pool: None, after stage4 the classifier's input and of others the mean; or avg, avgmax, gem, none. size: pixels of
-    the side, by default what the weights were trained with; fit: crop, pad or squash. mirrored: the mean over each
-    image and its mirror image. cache: what was computed before is taken from the user's cache folder, and new features
-    are kept there. check(done, total) may raise to stop. Memory does not grow with the number of images: above 16 MB
-    the values are a memory-mapped file. Raises UsageError, DataError, WeightsError, BundleError or Offline.
+    Backbone as it is. images: a folder (of class folders, which give the labels, or of images alone), a table with a
+    row for each image, a path, a PIL image, an array (h, w, 3) uint8, a sequence of these, or a Catalog. weights: as in
+    a recipe, such as {"kind": "package", "name": …}; None: from the hub. stage: one of stem, stage1 … stage4, or
+    several, side by side. pool: None, after stage4 the classifier's input and of others the mean; or avg, avgmax, gem,
+    none. size: pixels of the side, by default what the weights were trained with; fit: crop, pad or squash. mirrored:
+    the mean over each image and its mirror image. cache: what was computed before is taken from the user's cache
+    folder, and new features are kept there. check(done, total) may raise to stop. Memory does not grow with the number
+    of images: above 16 MB the values are a memory-mapped file. Raises UsageError, DataError, WeightsError, BundleError
+    or Offline.
     """
     given, catalog = _given(images)
     built, preprocessing = network(backbone, weights, size=size, fit=fit)
@@ -223,7 +225,9 @@ def _given(images: Catalog | Picture | Sequence[Picture]) -> tuple[Sequence[Sour
         paths = folder.images_below(root)
         if all(path.parent == root for path in paths):  # a folder without folders has no classes
             return [_sample(path, path.name) for path in paths], None
-        images = folder.read(folder_data(root))
+        images = labelled(root)
+    elif isinstance(images, str | Path) and is_table(Path(images)):
+        images = labelled(Path(images))
     if isinstance(images, Catalog):
         return images.samples, images
     return sources(gather(images)), None

@@ -12,6 +12,7 @@ from finetune.recipe.section import KeyPath, Section, kind_of, sections_in
 _PATH = re.compile(r"[A-Za-z_]\w*(?:\.\w{1,100})*")
 
 _KINDS: dict[tuple[str, ...], str] = {  # what a section is when it is left out: the schema's default, or the plainest
+    ("data",): "folder",
     ("split",): "stratified",
     ("head",): "linear",
     ("schedule",): "head",

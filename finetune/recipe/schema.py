@@ -4,9 +4,11 @@ import json
 from collections.abc import Iterator
 from typing import Annotated, Any, ClassVar, Literal
 
-from pydantic import Field
+from pydantic import Discriminator, Field, Tag
 
+from finetune.errors import suggestion
 from finetune.recipe import backbones
+from finetune.recipe.dataset import FolderData, HuggingfaceData, TableData, TorchvisionData
 from finetune.recipe.network import BackboneChoice, FeatureStage, HeadChoice, Linear, Mlp, Multilayer, Random
 from finetune.recipe.schedule import (
     Auto,
@@ -33,17 +35,22 @@ from finetune.recipe.splits import Given, SplitChoice, Stored
 from finetune.recipe.transforms import CROPS, Erasing, HorizontalFlip, Transform
 
 
-class FolderData(Section):
-    """Class folders, or train/, val/ and test/ above them."""
+def _kind_of_data(value: object) -> str | None:
+    """Data without a kind is a folder, but for a misspelt one."""
+    if not isinstance(value, dict):
+        return str(getattr(value, "kind", "folder"))
+    if "kind" in value:
+        return value["kind"] if isinstance(value["kind"], str) else None
+    return None if any(suggestion(str(key), ["kind"]) for key in value) else "folder"
 
-    example: ClassVar[str] = "{kind: folder, root: photos}"
-    kind: Literal["folder"] = "folder"
-    root: PathText = Field(description="the folder of images, relative to the recipe")
-    pool: bool = Field(False, description="split folders on disk are put together and split anew")
-    nested: bool = Field(False, description="folders inside a class folder belong to the class")
-    on_bad_image: Literal["skip", "error"] = Field(
-        "skip", description="skip leaves out up to 5 % of a class, or one image; error none"
-    )
+
+DataChoice = Annotated[
+    Annotated[FolderData, Tag("folder")]
+    | Annotated[TableData, Tag("table")]
+    | Annotated[TorchvisionData, Tag("torchvision")]
+    | Annotated[HuggingfaceData, Tag("huggingface")],
+    Discriminator(_kind_of_data),
+]
 
 
 class Augment(Section):
@@ -164,7 +171,7 @@ class Recipe(Section):
 
     name: RunName = Field(description="names the run's folder; without it the recipe file's name does")
     seed: int = Field(0, ge=0, lt=2**32)
-    data: FolderData
+    data: DataChoice
     corrections: PathText | None = Field(
         None, description="a CSV file, relative to the recipe: path, action (relabel or exclude), label; null: none"
     )

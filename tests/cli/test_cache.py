@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 
 from finetune.cli import main
+from finetune.data import unpacked
 from finetune.data.fingerprints import Fingerprints, examine
 from finetune.data.store import Store
 from tests.conftest import draw
@@ -80,7 +81,8 @@ def test_info_says_what_is_there_in_80_columns(call: Call, cache: Path) -> None:
     assert lines[5] == "pixels                1 records   332 bytes"
     assert lines[6].endswith("  crop 9 bicubic")
     assert lines[7].startswith("fingerprints          1 files")
-    assert len(lines) == 8
+    assert lines[8] == "data sets             0 sets        0 bytes"
+    assert len(lines) == 9
     assert max(map(len, lines[1:])) <= 80
 
 
@@ -97,9 +99,8 @@ def test_long_facts_are_cut_and_odd_ones_are_printable(call: Call, empty: Path) 
 
 def test_an_empty_cache_holds_nothing(call: Call, empty: Path) -> None:
     lines = call("cache", "info")[1].splitlines()
-    assert [line.split()[:2] for line in lines[1:]] == [
-        ["features", "0"], ["activations", "0"], ["pixels", "0"], ["fingerprints", "0"],
-    ]  # fmt: skip
+    kinds = [["features", "0"], ["activations", "0"], ["pixels", "0"], ["fingerprints", "0"], ["data", "sets"]]
+    assert [line.split()[:2] for line in lines[1:]] == kinds
     code, out, _ = call("cache", "clear", "--yes")
     assert code == 0
     assert "removed from" in out
@@ -109,7 +110,7 @@ def test_info_is_one_json_object_when_so_asked(call: Call, cache: Path) -> None:
     code, out, err = call("cache", "info", "--json")
     facts = json.loads(out)
     assert (code, err) == (0, "")
-    assert list(facts) == ["folder", "limit", "bytes", "features", "activations", "pixels", "fingerprints"]
+    assert list(facts) == ["folder", "limit", "bytes", "features", "activations", "pixels", "fingerprints", "sets"]
     assert (facts["folder"], facts["limit"]) == (str(cache), 20 * 10**9)
     (features,), (activations,) = facts["features"], facts["activations"]
     assert (features["facts"], features["records"], features["bytes"]) == (FACTS, 3, 6144)
@@ -120,6 +121,15 @@ def test_info_is_one_json_object_when_so_asked(call: Call, cache: Path) -> None:
     assert features["last_used"].endswith("+00:00")
     assert facts["fingerprints"]["files"] == 1
     assert facts["bytes"] >= 6144 + 1568 + facts["fingerprints"]["bytes"] > 8000
+
+
+def test_data_sets_are_counted_and_cleared(call: Call, cache: Path) -> None:
+    with unpacked.whole(unpacked.place("torchvision", "MNIST")) as folder:
+        (folder / "0.png").write_bytes(bytes(2000))
+    assert call("cache", "info")[1].splitlines()[6] == "data sets             1 sets         2.0 kB"
+    assert json.loads(call("cache", "info", "--json")[1])["sets"] == {"sets": 1, "bytes": 2000}
+    assert call("cache", "clear", "--yes")[0] == 0
+    assert json.loads(call("cache", "info", "--json")[1])["sets"] == {"sets": 0, "bytes": 0}
 
 
 def test_clear_removes_all_of_it(call: Call, cache: Path) -> None:

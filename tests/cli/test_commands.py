@@ -155,6 +155,22 @@ def test_init_names_the_split_folders_it_finds(call: Call, tmp_path: Path) -> No
     assert ["all", "classes", "12", "0", "4"] in [line.split() for line in out.splitlines()]
 
 
+def test_init_and_check_take_a_table(call: Call, photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    paths = sorted(photos.rglob("*.png"))
+    rows = [f"{path.relative_to(tmp_path).as_posix()}\t{path.parent.name}" for path in paths]
+    Path("shots.tsv").write_text("\n".join(["image\tlabel", *rows]))
+    code, out, err = call("init", "shots.tsv")
+    assert code == 0, err
+    assert "data: {kind: table, file: shots.tsv, path: image}" in out
+    assert Path("shots.yaml").read_text() == out
+    assert call("check", "shots.yaml") == call("check", "shots.tsv")
+    Path("shots.tsv").write_text("image\tlabel\nnone.png\tred\n")
+    code, _, err = call("check", "shots.tsv")
+    assert code == 3
+    assert "shots.tsv:2: 'none.png'" in err
+
+
 def test_check_counts_names_and_exits_with_three_for_data_that_will_not_do(call: Call, photos: Path) -> None:
     (photos / "red" / "notes.txt").write_text("x")
     code, out, _ = call("check", photos)
@@ -283,6 +299,22 @@ def test_evaluate_scores_a_labelled_folder(call: Call, bundle: Path, tmp_path: P
     rows = list(csv.DictReader((tmp_path / "rows.csv").read_text().splitlines()))
     right = np.mean([row["class"] == row["label"] for row in rows])
     assert scored["scores"]["accuracy"]["value"] == pytest.approx(right)
+
+
+def test_evaluate_and_features_take_a_table(call: Call, bundle: Path, tmp_path: Path) -> None:
+    for name, hue in (("blue", (220, 60, 40)), ("green", (40, 160, 60))):
+        draw(tmp_path / f"{name}.png", hue=hue, seed=7)
+    path = tmp_path / "shots.csv"
+    path.write_text("file,class\nblue.png,blue\ngreen.png,green\n")
+    code, out, err = call("evaluate", bundle, path, "--json")
+    assert code == 0, err
+    assert json.loads(out)["images"] == 2
+    code, out, err = call("features", path, "--backbone", bundle, "--output", tmp_path / "features.csv")
+    assert code == 0, err
+    rows = list(csv.DictReader((tmp_path / "features.csv").read_text().splitlines()))
+    assert [(row["key"], row["label"]) for row in rows] == [("blue.png", "blue"), ("green.png", "green")]
+    path.write_text("file,class,split\nblue.png,blue,train\ngreen.png,green,train\n")
+    assert call("evaluate", bundle, path)[0] == 2
 
 
 def test_evaluate_refuses_unknown_classes_and_split_folders(call: Call, bundle: Path, tmp_path: Path) -> None:

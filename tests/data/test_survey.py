@@ -59,6 +59,43 @@ def test_an_unreadable_image_is_fatal_when_the_recipe_says_so(photos: Path, writ
         survey(recipe, find(recipe))
 
 
+def test_a_table_is_surveyed_with_its_groups_and_splits(photos: Path, write_recipe: Callable[..., Path]) -> None:
+    rows = []
+    for image in sorted(photos.rglob("*.png")):
+        part = "test" if image.stem > "005" else "train"
+        rows.append(f"{image.relative_to(photos).as_posix()},{image.parent.name},{part},{image.stem}")
+    (photos / "shots.csv").write_text("\n".join(["path,label,part,shot", *rows]))
+    data = f"data={{kind: table, file: {photos / 'shots.csv'}, split: part, group: shot}}"
+    path = write_recipe(photos)
+    recipe = file.load(path, overrides=[data, "split={kind: given, test: test}"])
+    found = survey(recipe, find(recipe))
+    assert found.counts() == {"train": 18, "validation": 0, "test": 6, "left_out": 0}
+    table = list(csv.DictReader(io.StringIO(found.to_csv())))
+    assert {(row["group"], row["split"]) for row in table} == {
+        *((f"00{number}", "train") for number in range(6)),
+        *((f"00{number}", "test") for number in (6, 7)),
+    }
+    pooled = file.load(path, overrides=[data, "data.pool=true"])
+    assert survey(pooled, find(pooled)).counts() == {"train": 12, "validation": 6, "test": 6, "left_out": 0}
+    unsaid = file.load(path, overrides=[data])
+    with pytest.raises(DataError, match="beside split folders on disk"):
+        survey(unsaid, find(unsaid))
+
+
+def test_several_labels_are_split_and_written_down(photos: Path, write_recipe: Callable[..., Path]) -> None:
+    rows = [
+        f"{image.relative_to(photos).as_posix()},{image.parent.name}|any" for image in sorted(photos.rglob("*.png"))
+    ]
+    (photos / "shots.csv").write_text("\n".join(["path,label", *rows]))
+    recipe = file.load(
+        write_recipe(photos), overrides=[f"data={{kind: table, file: {photos / 'shots.csv'}, separator: '|'}}"]
+    )
+    found = survey(recipe, find(recipe))
+    assert found.classes == ("any", "blue", "green", "red")
+    assert sum(found.counts().values()) == 24
+    assert {row["label"] for row in csv.DictReader(io.StringIO(found.to_csv()))} == {"any|blue", "any|green", "any|red"}
+
+
 def test_notes_count_what_was_done_to_images(photos: Path, write_recipe: Callable[..., Path]) -> None:
     from PIL import Image
 

@@ -11,12 +11,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from finetune.data.catalog import TRAIN, Catalog, LeftOut, Sample
+from finetune.data.catalog import TRAIN, Catalog, LeftOut, Sample, key_of
 from finetune.data.formats import FORMATS, SUFFIXES
 from finetune.errors import DataError, listing, printable, suggestion
 
 if TYPE_CHECKING:
-    from finetune.recipe.schema import FolderData
+    from finetune.recipe.dataset import FolderData
 
 _SPLITS = frozenset({TRAIN, "val", "valid", "validation", "test"})
 _SYSTEM = frozenset(
@@ -48,7 +48,7 @@ class _Place:
     @property
     def label(self) -> str:
         """The class of a file: the folders between the split folder and it."""
-        return _key(self.inner[:-1])
+        return key_of(self.inner[:-1])
 
 
 def read(data: "FolderData") -> Catalog:
@@ -82,10 +82,10 @@ def read(data: "FolderData") -> Catalog:
         raise DataError(f"{_shown(root)}: only one class, {classes[0]!r}; a classifier needs two or more class folders")
     _check_known(images, classes, root)
     samples = [
-        Sample(_key(image.parts), root.joinpath(*image.parts), image.label, split=None if data.pool else image.split)
+        Sample(key_of(image.parts), root.joinpath(*image.parts), image.label, split=None if data.pool else image.split)
         for image in images
     ]
-    loose = [LeftOut(_key(place.parts), "beside the class folders") for place in places if len(place.inner) == 1]
+    loose = [LeftOut(key_of(place.parts), "beside the class folders") for place in places if len(place.inner) == 1]
     left_out = [*tree.left_out, *loose, *_beside(tree, splits)]
     return Catalog(
         samples=tuple(sorted(samples, key=lambda sample: sample.key)),
@@ -100,7 +100,7 @@ def images_below(folder: Path) -> list[Path]:
     tree = _walk(root)
     if not tree.files:
         raise DataError(f"{_shown(root)}: no images{_summary(tree.left_out)}")
-    return [root.joinpath(*parts) for parts in sorted(tree.files, key=_key)]
+    return [root.joinpath(*parts) for parts in sorted(tree.files, key=key_of)]
 
 
 def _checked_root(root: Path) -> Path:
@@ -135,14 +135,14 @@ def _walk(root: Path) -> _Tree:
             with os.scandir(root.joinpath(*parent)) as entries:
                 found = sorted(entries, key=lambda entry: entry.name)
         except OSError as error:
-            refused.append(f"{_key(parent) or '.'}: the folder cannot be read ({error.strerror})")
+            refused.append(f"{key_of(parent) or '.'}: the folder cannot be read ({error.strerror})")
             continue
         for entry in found:
             parts = (*parent, entry.name)
             if not _is_hidden(entry.name) and entry.is_symlink() and _leads_outside(entry, real_root):
-                refused.append(f"{_key(parts)}: a link that leads outside")
+                refused.append(f"{key_of(parts)}: a link that leads outside")
             elif reason := _unusable(entry):
-                left_out.append(LeftOut(_key(parts), reason))
+                left_out.append(LeftOut(key_of(parts), reason))
             elif entry.is_dir():
                 folders.append(parts)
                 waiting.append(parts)
@@ -223,7 +223,7 @@ def _nothing(loose: Sequence[_Place], tree: _Tree, root: Path) -> DataError:
 
 
 def _check_depth(images: Sequence[_Place], root: Path) -> None:
-    deep = Counter(_key(image.parts[:-1]) for image in images if len(image.inner) > 2)
+    deep = Counter(key_of(image.parts[:-1]) for image in images if len(image.inner) > 2)
     if not deep:
         return
     lines = [f"{folder}: {_images(count)}" for folder, count in sorted(deep.items())]
@@ -257,12 +257,12 @@ def _check_no_empty_class(
     folders = [place for parts in tree.folders if (place := _place(parts, splits)) and place.split in training]
     empty = [place for place in folders if place.inner not in filled and (nested or len(place.inner) == 1)]
     if empty:
-        lines = [_key(place.parts) + _summary(_inside(tree.left_out, place.parts)) for place in empty]
+        lines = [key_of(place.parts) + _summary(_inside(tree.left_out, place.parts)) for place in empty]
         raise DataError(f"{_shown(root)}: class folders without images; fill or remove them{listing(sorted(lines))}")
 
 
 def _inside(left_out: Iterable[LeftOut], folder: Parts) -> list[LeftOut]:
-    return [item for item in left_out if item.key.startswith(_key(folder) + "/")]
+    return [item for item in left_out if item.key.startswith(key_of(folder) + "/")]
 
 
 def _check_known(images: Sequence[_Place], classes: Sequence[str], root: Path) -> None:
@@ -281,7 +281,7 @@ def _beside(tree: _Tree, splits: Sequence[str]) -> Iterator[LeftOut]:
     images = Counter(parts[0] for parts in tree.files if len(parts) > 1)
     for parts in tree.folders:
         if splits and len(parts) == 1 and parts[0] not in splits:
-            yield LeftOut(_key(parts), f"a folder beside the split folders ({_images(images[parts[0]])})")
+            yield LeftOut(key_of(parts), f"a folder beside the split folders ({_images(images[parts[0]])})")
 
 
 def _images(count: int) -> str:
@@ -295,11 +295,6 @@ def _summary(left_out: Sequence[LeftOut]) -> str:
         if reasons
         else ""
     )
-
-
-def _key(parts: Parts) -> str:
-    """Printable, and one to one: a backslash of the name itself is doubled."""
-    return "/".join(printable(part.replace("\\", "\\\\"), limit=10_000) for part in parts)
 
 
 def _quoted(names: Iterable[str]) -> str:

@@ -1,0 +1,237 @@
+"""A table with a row for each image -> Catalog.
+
+It opens no image. What is wrong with rows is told all at once, each with its place; nothing is skipped.
+"""
+
+import os
+import unicodedata
+from collections import Counter
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from finetune.data import rows as tables
+from finetune.data.catalog import TRAIN, Catalog, Sample, key_of
+from finetune.data.cells import BadCell, Labels, flag, labels, path_of, word
+from finetune.data.rows import Rows
+from finetune.errors import DataError, listing, printable, suggestion
+
+if TYPE_CHECKING:
+    from finetune.recipe.dataset import TableData
+
+LABEL = "label"  # the column of labels where none is named
+
+
+@dataclass(frozen=True)
+class _Entry:
+    """A row that makes sense by itself; `written` is its path as it stands there."""
+
+    row: int
+    path: Path
+    written: str
+    key: str
+    label: Labels
+    split: str | None
+    group: str | None
+
+    @property
+    def labels(self) -> tuple[str, ...]:
+        """Its labels, also when there is only one."""
+        return (self.label,) if isinstance(self.label, str) else self.label
+
+
+def read(data: "TableData") -> Catalog:
+    """The images that the rows of `data.file` name, sorted by key, and their classes.
+
+    Relative paths start from `data.root`, or else from the table's folder; a key is the path below that, of files
+    elsewhere the whole path, or what the column `id` says. With `separator`, with lists as labels, or with columns of
+    0 and 1 as `classes`, images have tuples of labels, maybe none. Classes are those of rows whose split is train (in
+    any capitals), of all where there is no such column or with `pool`, sorted by name but for `classes`, which keep
+    their order. Raises DataError, naming file and line of all that is wrong of a kind: columns, cells that are empty
+    or no text, addresses, a file named twice, files that are not there, labels that differ in capitals only, splits
+    without train, labels that training lacks, fewer than two classes.
+    """
+    file = Path(data.file)
+    named = [name for name in _wanted(data) if name not in (data.classes or ())]
+    root = Path(data.root) if data.root else file.parent
+    found = tables.read(file, known=named)
+    if not os.path.isdir(root):
+        shown = printable(str(root), limit=1000)
+        raise DataError(f"{found.source}: its paths start from {shown!r}, and there is no such folder; mend data.root")
+    return listed(found, data, root=root)
+
+
+def listed(rows: Rows, data: "TableData", *, root: Path) -> Catalog:
+    """The catalog of rows that have been read, as `read`; paths start from `root`."""
+    rows.check_columns(_wanted(data))
+    root = Path(os.path.abspath(root))
+    entries = _entries(rows, data, root)
+    _check_files(entries, rows, root)
+    _check_one_form(entries, rows)
+    _check_spellings(((label, entry.row) for entry in entries for label in entry.labels), "labels", rows)
+    _check_spellings(((entry.split, entry.row) for entry in entries if entry.split), "splits", rows)
+    training = _training(entries, data, rows)
+    classes = _classes(training, data, rows)
+    _check_known(entries, classes, rows)
+    samples = [
+        Sample(
+            entry.key,
+            entry.path,
+            entry.label if isinstance(entry.label, str) else tuple(name for name in classes if name in entry.label),
+            group=entry.group,
+            split=None if data.pool else entry.split,
+        )
+        for entry in entries
+    ]
+    return Catalog(samples=tuple(sorted(samples, key=lambda sample: sample.key)), classes=classes)
+
+
+def _wanted(data: "TableData") -> dict[str, str]:
+    """The columns that are named, and as what."""
+    named = {"path": data.path, "split": data.split, "group": data.group, "id": data.id}
+    if data.classes is None:
+        named["label"] = data.label or LABEL
+    wanted = {name: use for use, name in named.items() if name is not None}
+    return {**wanted, **dict.fromkeys(data.classes or (), "one of classes")}
+
+
+def _entries(rows: Rows, data: "TableData", root: Path) -> list[_Entry]:
+    """Every row as an entry. Raises DataError with all that is wrong of rows one by one, and of files named twice."""
+    columns = {name: rows.column(name) for name in _wanted(data)}
+    label = _labels_of(data, columns)
+    entries: list[_Entry] = []
+    faults: list[str] = []
+    seen: dict[Path, _Entry] = {}
+    keys: dict[str, int] = {}
+    for row in range(len(rows)):
+        try:
+            written = path_of(columns[data.path][row])
+            path = Path(os.path.abspath(root / written))
+            key = printable(word(columns[data.id][row], "id"), limit=10_000) if data.id else _key(path, written, root)
+            split = word(columns[data.split][row], "split") if data.split else None
+            group = word(columns[data.group][row], "group", empty=True) or None if data.group else None
+            entry = _Entry(row, path, written, key, label(row), split, group)
+            if path in seen:
+                raise BadCell(_twice(entry, seen[path], rows))
+            if entry.key in keys:
+                raise BadCell(f"id {key!r} is that of {rows.place(keys[entry.key])} too")
+        except BadCell as fault:
+            faults.append(f"{rows.place(row)}: {fault}")
+            continue
+        seen[path] = entry
+        keys[entry.key] = row
+        entries.append(entry)
+    if len(faults) == 1:
+        raise DataError(faults[0])
+    if faults:
+        raise DataError(f"{rows.source}: {len(faults)} of {len(rows)} rows cannot be used{listing(faults)}")
+    return entries
+
+
+def _labels_of(data: "TableData", columns: dict[str, list[object]]) -> Callable[[int], Labels]:
+    """What gives the labels of a row."""
+    if data.classes is not None:
+        flags = {name: columns[name] for name in data.classes}
+        return lambda row: tuple(name for name, cells in flags.items() if flag(cells[row], name))
+    cells = columns[data.label or LABEL]
+    return lambda row: labels(cells[row], data.separator)
+
+
+def _key(path: Path, written: str, root: Path) -> str:
+    """The path below the root; of a file elsewhere the path as the row has it, without detours."""
+    if path.is_relative_to(root):
+        return key_of(path.relative_to(root).parts)
+    if os.path.isabs(written):
+        return path.anchor.replace("\\", "/") + key_of(path.parts[1:])
+    return key_of(Path(os.path.relpath(path, root)).parts)
+
+
+def _twice(entry: _Entry, before: _Entry, rows: Rows) -> str:
+    where = f"{printable(entry.written)!r} is the file of {rows.place(before.row)} too"
+    if entry.label == before.label:
+        return f"{where}; remove one of them"
+    here, there = (printable("|".join(one.labels)) for one in (entry, before))
+    several = "; the labels of an image stand in one row, with a separator" if isinstance(entry.label, str) else ""
+    return f"{where}, with another label: {here!r} here and {there!r} there{several}"
+
+
+def _check_files(entries: Sequence[_Entry], rows: Rows, root: Path) -> None:
+    missing = [entry for entry in entries if not os.path.isfile(entry.path)]
+    if not missing:
+        return
+    slashes = "; in a path names are separated by /" if any("\\" in entry.written for entry in missing) else ""
+    lines = [f"{rows.place(entry.row)}: {printable(entry.written, limit=1000)!r}" for entry in missing]
+    raise DataError(
+        f"{rows.source}: {len(missing)} of {len(rows)} rows name files that are not there; "
+        f"paths start from {printable(str(root), limit=1000)!r}{slashes}{listing(lines)}"
+    )
+
+
+def _check_one_form(entries: Sequence[_Entry], rows: Rows) -> None:
+    several = next((entry.row for entry in entries if not isinstance(entry.label, str)), None)
+    single = next((entry.row for entry in entries if isinstance(entry.label, str)), None)
+    if several is not None and single is not None:
+        raise DataError(
+            f"{rows.place(several)}: a list of labels, and a single one at {rows.place(single)}; give all images lists"
+        )
+
+
+def _check_spellings(found: Iterable[tuple[str, int]], what: str, rows: Rows) -> None:
+    """What differs in capitals, or in how accents are stored, is hardly meant to be two things."""
+    spellings: dict[str, dict[str, int]] = {}
+    for spelt, row in found:
+        spellings.setdefault(unicodedata.normalize("NFC", spelt).casefold(), {}).setdefault(spelt, row)
+    same = [
+        " and ".join(f"{spelt!a} ({rows.place(row)})" for spelt, row in sorted(forms.items()))
+        for _, forms in sorted(spellings.items())
+        if len(forms) > 1
+    ]
+    if same:
+        raise DataError(
+            f"{rows.source}: {what} that differ only in capitals or in how accents are stored; write them alike"
+            f"{listing(same)}"
+        )
+
+
+def _training(entries: Sequence[_Entry], data: "TableData", rows: Rows) -> list[_Entry]:
+    """The entries that classes come from."""
+    if data.split is None or data.pool:
+        return list(entries)
+    training = [entry for entry in entries if entry.split is not None and entry.split.casefold() == TRAIN]
+    if not training:
+        found = Counter(entry.split or "" for entry in entries)
+        counted = ", ".join(f"{printable(name)}: {count}" for name, count in sorted(found.items())[:20])
+        raise DataError(
+            f"{rows.source}: column {printable(data.split)!r} says train of no row ({counted}), and classes come from "
+            "training images; write train, or say pool: true to split anew"
+        )
+    return training
+
+
+def _classes(training: Sequence[_Entry], data: "TableData", rows: Rows) -> tuple[str, ...]:
+    found = {label for entry in training for label in entry.labels}
+    never = [repr(printable(name)) for name in data.classes or () if name not in found]
+    if never:
+        raise DataError(f"{rows.source}: columns of classes without a 1 among the training images{listing(never)}")
+    classes = data.classes or tuple(sorted(found))
+    if len(classes) < 2:
+        only = f"only one class, {printable(classes[0])!r}" if classes else "no class at all"
+        raise DataError(f"{rows.source}: {only}; a classifier needs two or more")
+    return classes
+
+
+def _check_known(entries: Sequence[_Entry], classes: Sequence[str], rows: Rows) -> None:
+    known = set(classes)
+    unknown: dict[tuple[str, str], list[int]] = {}
+    for entry in entries:
+        for label in entry.labels:
+            if label not in known:
+                unknown.setdefault((label, entry.split or ""), []).append(entry.row)
+    if unknown:
+        lines = [
+            f"{printable(label)!r} in {printable(split)}: {len(found)} rows, the first at {rows.place(found[0])}"
+            f"{suggestion(label, classes)}"
+            for (label, split), found in sorted(unknown.items())
+        ]
+        raise DataError(f"{rows.source}: labels that no training image has; mend or remove these rows{listing(lines)}")
