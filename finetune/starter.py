@@ -45,6 +45,21 @@ def recipe_of(source: Recipe | str | Path, overrides: Sequence[str] = ()) -> Rec
     return file.load(path, overrides=overrides)
 
 
+def recipe_to_check(source: Path, overrides: Sequence[str] = ()) -> Recipe:
+    """The recipe of a file, or of a folder one with the data and the split that `recipe_text` gives; also for a folder
+    that cannot be learnt from as it is, and no image is opened.
+
+    Raises UsageError, RecipeError, and DataError for a folder without a labelled image.
+    """
+    must_exist(source)
+    if not source.is_dir():
+        return file.load(source, overrides=overrides)
+    data = folder_data(source)
+    catalog, _ = folder.examine(data)
+    lines = [*_named(source, str(source)), *_split(catalog), *_backbone(), *_training(_SMALL)]
+    return file.loads("\n".join(lines), source=f"recipe of {source.name}", folder=Path(), overrides=overrides)
+
+
 def must_exist(path: Path) -> None:
     """Raises UsageError, naming what is there instead, when the path is not."""
     if path.exists():
@@ -72,17 +87,19 @@ def recipe_text(root: Path, *, written: str | None = None, command: str | None =
     """
     catalog = folder.read(folder_data(root))
     side = _typical_side(catalog)
-    name = name_of(root)
     lines = [
         f"# {command or f'finetune run {written or root}'}",
         f"# {_census(catalog)}",
-        f"name: {_quoted(name)}",
-        f"data: {{kind: folder, root: {_quoted(written or str(root))}}}",
+        *_named(root, written or str(root)),
         *_split(catalog),
         *_backbone(),
         *_training(side),
     ]
     return "\n".join(lines) + "\n"
+
+
+def _named(root: Path, written: str) -> Sequence[str]:
+    return [f"name: {_quoted(name_of(root))}", f"data: {{kind: folder, root: {_quoted(written)}}}"]
 
 
 def _census(catalog: Catalog) -> str:

@@ -14,7 +14,7 @@ from finetune.data.adapters import folder
 from finetune.data.catalog import Catalog, LeftOut
 from finetune.data.fingerprints import Fingerprints
 from finetune.data.split import Split, split
-from finetune.errors import cell
+from finetune.errors import DataError, cell
 from finetune.recipe.facts import Facts
 from finetune.recipe.network import Random
 from finetune.recipe.schedule import Auto, Probe, starts_from_probe
@@ -73,6 +73,13 @@ def find(recipe: Recipe) -> Catalog:
     return folder.read(recipe.data)
 
 
+def find_all(recipe: Recipe) -> tuple[Catalog, tuple[DataError, ...]]:
+    """What `find` gives, as far as there is any, and everything for which it would refuse. Raises DataError where there
+    is no labelled image at all.
+    """
+    return folder.examine(recipe.data)
+
+
 def survey(recipe: Recipe, found: Catalog, *, progress: Callable[[int, int], None] | None = None) -> Survey:
     """Opens the files of `found` that it has not seen before, leaves out what cannot be read (if the recipe lets it),
     and splits the rest.
@@ -81,15 +88,20 @@ def survey(recipe: Recipe, found: Catalog, *, progress: Callable[[int, int], Non
         readable, remarks = catalogs.census(
             found, on_bad_image=recipe.data.on_bad_image, threads=os.cpu_count() or 1, known=known, progress=progress
         )
-    parts = split(
+    parts = divided(readable, recipe)
+    counted = tuple(f"{count} {'image' if count == 1 else 'images'}: {what}" for what, count in sorted(remarks.items()))
+    return Survey(split=parts, left_out=readable.left_out, notes=(*parts.notes, *counted))
+
+
+def divided(readable: Catalog, recipe: Recipe) -> Split:
+    """The split of a catalog whose census has been taken, as the recipe asks for it. Raises DataError."""
+    return split(
         readable,
         recipe.split,
         seed=recipe.seed,
         default=_default(recipe),
         learn_from_validation=isinstance(recipe.schedule, Probe | Auto),
     )
-    counted = tuple(f"{count} {'image' if count == 1 else 'images'}: {what}" for what, count in sorted(remarks.items()))
-    return Survey(split=parts, left_out=readable.left_out, notes=(*parts.notes, *counted))
 
 
 def _default(recipe: Recipe) -> Stratified:
