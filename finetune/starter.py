@@ -72,12 +72,12 @@ def must_exist(path: Path) -> None:
     raise UsageError(f"there is no {printable(str(path))!r}{where}{near}")
 
 
-def must_lie_outside(target: Path, images: Path) -> None:
-    """Raises UsageError for a folder to write to that lies among the images."""
+def must_lie_outside(target: Path, images: Path, *, what: str = "a folder", option: str = "--output") -> None:
+    """Raises UsageError for what is to be written (a folder, a file) where it lies among the images."""
     if target.resolve().is_relative_to(images.resolve()):
         raise UsageError(
-            f"the output {printable(str(target))} would lie among the images in {printable(str(images))}; name a "
-            "folder outside of it with --output, or start from elsewhere"
+            f"the output {printable(str(target))} would lie among the images in {printable(str(images))}; name "
+            f"{what} outside of it with {option}, or start from elsewhere"
         )
 
 

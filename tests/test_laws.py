@@ -204,7 +204,7 @@ def test_a_picture_in_memory_gets_the_answer_of_its_file_within_three_hundredths
 # 5. rooms
 
 ROOMS = (
-    "errors", "scores", "recipe", "data", "starter", "bundle", "report",
+    "errors", "scores", "recipe", "data", "audit", "starter", "bundle", "report",
     "runtime", "views", "model", "predict", "frozen", "train", "choose", "diagnose", "record", "job", "sklearn", "cli",
 )  # fmt: skip
 ABOVE_THE_LINE = ROOMS[: ROOMS.index("runtime")]

@@ -47,7 +47,9 @@ def near(hashes: Sequence[int], greys: np.ndarray) -> tuple[list[Near], int]:
     links, found = Links(len(greys)), []
     tried = 0
     for at in _batches(len(firsts), _BATCH):
-        pairs = [(a, b) for a, b in zip(firsts[at].tolist(), seconds[at].tolist(), strict=True) if not links.linked(a, b)]
+        pairs = [
+            (a, b) for a, b in zip(firsts[at].tolist(), seconds[at].tolist(), strict=True) if not links.linked(a, b)
+        ]
         if tried >= MOST:
             return found, len(firsts) - at.start
         tried += len(pairs)

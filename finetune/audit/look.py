@@ -96,7 +96,9 @@ class Look:
         """What `to_json` wrote."""
         stored: dict[str, Any] = json.loads(text)
         lists = {name: tuple(stored[name]) for name in ("notes", "colour", "histogram")}
-        return cls(**{**stored, **lists, "header": Header(**stored["header"]), "grey": base64.b64decode(stored["grey"])})
+        return cls(
+            **{**stored, **lists, "header": Header(**stored["header"]), "grey": base64.b64decode(stored["grey"])}
+        )
 
 
 class Looks:
@@ -156,7 +158,11 @@ def look(data: bytes, *, suffix: str) -> Look:
         contrast=float(np.sqrt(shares @ (np.arange(256) - mean) ** 2)) / 255,
         blur=_laplacian_variance(grey),
         entropy=float(-(shares[shares > 0] * np.log2(shares[shares > 0])).sum()) + 0.0,
-        colour=(float(places[..., 0].mean()) / 255, float(places[..., 1].mean()) / 255, float(places[..., 2].mean()) / 255),
+        colour=(
+            float(places[..., 0].mean()) / 255,
+            float(places[..., 1].mean()) / 255,
+            float(places[..., 2].mean()) / 255,
+        ),
         histogram=_histogram(places),
         grey=small.tobytes(),
         phash=perceptual_hash(np.asarray(small)),
@@ -202,7 +208,9 @@ def _cosines() -> np.ndarray:
 
 
 def _lowest() -> tuple[np.ndarray, np.ndarray]:
-    order = sorted(((u, v) for u in range(SIDE) for v in range(SIDE) if u + v), key=lambda uv: (sum(uv), abs(uv[0] - uv[1]), uv))
+    order = sorted(
+        ((u, v) for u in range(SIDE) for v in range(SIDE) if u + v), key=lambda uv: (sum(uv), abs(uv[0] - uv[1]), uv)
+    )
     return np.array([u for u, _ in order[:64]]), np.array([v for _, v in order[:64]])
 
 

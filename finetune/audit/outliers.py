@@ -29,8 +29,8 @@ _MEASURES: tuple[_Measure, ...] = (
      lambda look: math.log(look.contrast + 0.01), lambda look: look.contrast),
     ("blurred", "noisy", "much more blurred", "of much more fine detail or noise",
      lambda look: math.log(look.blur + 1), lambda look: look.blur),
-    ("little-information", "", "of much less information", "",
-     lambda look: look.entropy, lambda look: look.entropy),
+    ("", "little-information", "", "of much less information",
+     lambda look: math.log(8.1 - look.entropy), lambda look: look.entropy),
 )  # fmt: skip
 
 
@@ -39,13 +39,16 @@ def check(known: Gathered) -> Iterator[Finding]:
 
     Far: a modified z-score, 0.6745 (x - median) / MAD, beyond 5 (Iglewicz and Hoaglin 1993, How to detect and handle
     outliers, section 3.3, who take 3.5 for samples; photographs have heavier tails, and 3.5 names one in fifty). Where
-    the MAD is 0 the mean absolute deviation takes its place. Sizes, contrast and blur are compared as logarithms.
+    the MAD is 0 the mean absolute deviation takes its place. Sizes, contrast and blur are compared as logarithms,
+    information as that of what it lacks to 8 bits.
     """
     keys, looks = list(known.looks), list(known.looks.values())
     for key, look in known.looks.items():
         if look.contrast < BLANK:
             figures = {"contrast": round(look.contrast, 4)}
-            yield Finding("outliers", "blank", "warning", "there is nothing on the image but one colour", (key,), figures)
+            yield Finding(
+                "outliers", "blank", "warning", "there is nothing on the image but one colour", (key,), figures
+            )
     if len(looks) < FEWEST:
         return
     for below, above, less, more, measure, shown in _MEASURES:
