@@ -16,21 +16,21 @@ BLANK = 0.01  # contrast below which there is nothing to see
 _NORMAL = 0.6745  # the median absolute deviation of a normal distribution of standard deviation 1
 _MEAN = 0.7979  # its mean absolute deviation
 
-# kind below, kind above, words for both, what is measured, how it is shown
-_Measure = tuple[str, str, str, str, Callable[[Look], float], Callable[[Look], float]]
+# kind and words below, kind and words above, what is compared, what is shown, what that is
+_Measure = tuple[str, str, str, str, Callable[[Look], float], Callable[[Look], float], str]
 _MEASURES: tuple[_Measure, ...] = (
-    ("small", "large", "much smaller", "much larger",
-     lambda look: math.log(look.width * look.height), lambda look: look.width * look.height),
-    ("", "oblong", "", "much more oblong",
-     lambda look: abs(math.log(look.width / look.height)), lambda look: look.width / look.height),
-    ("dark", "bright", "much darker", "much brighter",
-     lambda look: look.brightness, lambda look: look.brightness),
-    ("flat", "", "of much less contrast", "",
-     lambda look: math.log(look.contrast + 0.01), lambda look: look.contrast),
-    ("blurred", "noisy", "much more blurred", "of much more fine detail or noise",
-     lambda look: math.log(look.blur + 1), lambda look: look.blur),
-    ("", "little-information", "", "of much less information",
-     lambda look: math.log(8.1 - look.entropy), lambda look: look.entropy),
+    ("small", "much smaller", "large", "much larger",
+     lambda look: math.log(look.width * look.height), lambda look: look.width * look.height, "pixels"),
+    ("", "", "oblong", "much more oblong",
+     lambda look: abs(math.log(look.width / look.height)), lambda look: look.width / look.height, "width / height"),
+    ("dark", "much darker", "bright", "much brighter",
+     lambda look: look.brightness, lambda look: look.brightness, "brightness"),
+    ("flat", "of much less contrast", "", "",
+     lambda look: math.log(look.contrast + 0.01), lambda look: look.contrast, "contrast"),
+    ("blurred", "much more blurred", "noisy", "of much more fine detail or noise",
+     lambda look: math.log(look.blur + 1), lambda look: look.blur, "sharpness"),
+    ("", "", "little-information", "of much less information",
+     lambda look: math.log(8.1 - look.entropy), lambda look: look.entropy, "bits"),
 )  # fmt: skip
 
 
@@ -38,30 +38,29 @@ def check(known: Gathered) -> Iterator[Finding]:
     """A warning for each image with nothing on it, a note for each that is far from the others in some measure.
 
     Far: a modified z-score, 0.6745 (x - median) / MAD, beyond 5 (Iglewicz and Hoaglin 1993, How to detect and handle
-    outliers, section 3.3, who take 3.5 for samples; photographs have heavier tails, and 3.5 names one in fifty). Where
-    the MAD is 0 the mean absolute deviation takes its place. Sizes, contrast and blur are compared as logarithms,
-    information as that of what it lacks to 8 bits.
+    outliers, section 3.3, who take 3.5 for samples; photographs have heavier tails). Where the MAD is 0 the mean
+    absolute deviation takes its place. Sizes, contrast and blur are compared as logarithms, information as that of what
+    it lacks to 8 bits.
     """
-    keys, looks = list(known.looks), list(known.looks.values())
     for key, look in known.looks.items():
         if look.contrast < BLANK:
-            figures = {"contrast": round(look.contrast, 4)}
-            yield Finding(
-                "outliers", "blank", "warning", "there is nothing on the image but one colour", (key,), figures
-            )
-    if len(looks) < FEWEST:
-        return
-    for below, above, less, more, measure, shown in _MEASURES:
-        values = np.array([measure(look) for look in looks])
-        scores = z_scores(values)
-        usual = shown(looks[int(np.argsort(values, kind="stable")[len(values) // 2])])
-        for place in np.argsort(-np.abs(scores), kind="stable").tolist():
-            kind, words = (above, more) if scores[place] > 0 else (below, less)
-            if abs(scores[place]) <= FAR:
-                break
-            if kind and looks[place].contrast >= BLANK:
-                figures = {"value": _round(shown(looks[place])), "median": _round(usual), "z": _round(scores[place])}
-                yield Finding("outliers", kind, "note", f"{words} than the others", (keys[place],), figures)
+            text = "there is nothing on the image but one colour"
+            yield Finding("outliers", "blank", "warning", text, (key,), {"contrast": _rounded(look.contrast)})
+    if len(known.looks) >= FEWEST:
+        seen = [(key, look) for key, look in known.looks.items()]
+        for below, less, above, more, compared, shown, what in _MEASURES:
+            scores = z_scores(np.array([compared(look) for _, look in seen]))
+            usual = float(np.median([shown(look) for _, look in seen]))
+            for kind, words, away in ((below, less, -scores), (above, more, scores)):
+                for place in np.argsort(-away, kind="stable").tolist() if kind else ():
+                    if away[place] <= FAR:
+                        break
+                    key, look = seen[place]
+                    if look.contrast >= BLANK:
+                        value, median = _rounded(shown(look)), _rounded(usual)
+                        text = f"{words} than the others: {value:g} {what}, where half have less than {median:g}"
+                        figures = {"value": value, "median": median, "z": _rounded(scores[place])}
+                        yield Finding("outliers", kind, "note", text, (key,), figures)
 
 
 def z_scores(values: np.ndarray) -> np.ndarray:
@@ -74,5 +73,5 @@ def z_scores(values: np.ndarray) -> np.ndarray:
     return scores
 
 
-def _round(value: float) -> float:
+def _rounded(value: float) -> float:
     return float(f"{value:.4g}")
