@@ -36,6 +36,8 @@ def near(hashes: Sequence[int], greys: np.ndarray) -> tuple[list[Near], int]:
     a chain, and not every pair of it, is returned. Candidates differ in at most 16 bits and correlate by 0.5 as they
     are; of an image the nearest 32 are tried, of all at most 40,000, the nearest first.
     """
+    if len(greys) < 2:
+        return [], 0
     distances, firsts, seconds = candidates(hashes)
     flat = _unit(greys.reshape(len(greys), -1).astype(np.float32) - greys.mean(axis=(1, 2), dtype=np.float32)[:, None])
     similar = np.concatenate(
@@ -55,9 +57,9 @@ def near(hashes: Sequence[int], greys: np.ndarray) -> tuple[list[Near], int]:
         tried += len(pairs)
         left, right = (np.array([pair[side] for pair in pairs], dtype=np.int64) for side in (0, 1))
         for (a, b), value in zip(pairs, _aligned(details[left], details[right]).tolist(), strict=True):
-            if value >= SAME:
+            if value >= SAME and not links.linked(a, b):
                 links.link(a, b)
-                found.append(Near(a, b, value))
+                found.append(Near(a, b, min(1.0, value)))
     return found, 0
 
 

@@ -109,7 +109,7 @@ def _pictured(findings: Sequence[Finding], audit: Audit) -> list[Sample]:
         for place in (slice(0, 2), slice(2, OF_ONE_FINDING))
         for finding in findings
         for key in finding.keys[place]
-        if key in samples
+        if key in samples and samples[key].path is not None
     )
     return [samples[key] for key in list(keys)[:TILES]]
 

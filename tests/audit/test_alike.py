@@ -56,7 +56,10 @@ def test_simple_shapes_on_one_ground_are_not_taken_for_each_other() -> None:
 def test_candidates_are_all_pairs_within_the_distance() -> None:
     generator = np.random.default_rng(0)
     words = generator.integers(0, 2**63, 60).tolist()
-    words += [word ^ int(sum(1 << int(bit) for bit in generator.choice(64, n % 20, replace=False))) for n, word in enumerate(words)]
+    words += [
+        word ^ int(sum(1 << int(bit) for bit in generator.choice(64, n % 20, replace=False)))
+        for n, word in enumerate(words)
+    ]
     expected = {
         (first, second)
         for first in range(120)
@@ -82,9 +85,8 @@ def test_blocks_make_no_difference(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_of_one_image_the_nearest_are_kept(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(alike, "NEIGHBOURS", 2)
     distances, firsts, seconds = candidates([0, 0b111, 0b1, 0b11])
-    assert [(a, b, d) for a, b, d in zip(firsts.tolist(), seconds.tolist(), distances.tolist(), strict=True) if a == 0] == [
-        (0, 2, 1), (0, 3, 2),
-    ]  # fmt: skip
+    found = list(zip(firsts.tolist(), seconds.tolist(), distances.tolist(), strict=True))
+    assert [pair for pair in found if pair[0] == 0] == [(0, 2, 1), (0, 3, 2)]
 
 
 def test_many_copies_of_one_image_are_one_chain() -> None:

@@ -44,7 +44,7 @@ def test_a_class_that_is_not_tested_is_named_where_others_are():
 def test_a_class_without_a_readable_image_is_too_small_and_not_an_error_of_ours():
     unreadable = {"c/0": UnreadableImage("empty", "a file of 0 bytes")}
     whole = known(of_sizes(a=10, b=10), unreadable=unreadable)
-    (found, _) = check(whole)
+    (found,) = check(whole)
     assert found.text.startswith("class 'c' has no image that can be read")
     assert table(whole)[2]["width"] is None
 

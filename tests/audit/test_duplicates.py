@@ -1,7 +1,7 @@
 from finetune.audit import duplicates
 from finetune.audit.duplicates import check, copies, leaked
-from tests.audit.toys import kinds, known, scene, seen
 from tests.audit.test_alike import changed
+from tests.audit.toys import kinds, known, scene, seen
 
 LOOKS = {f"{'ab'[n % 2]}/{n}": seen(scene(n, size=(240, 180))) for n in range(12)}
 

@@ -116,9 +116,7 @@ def test_a_file_that_changed_is_looked_at_again(tmp_path: Path, opened: list[Pat
     assert len(opened) == 3
 
 
-def test_looks_of_other_code_are_not_taken(
-    tmp_path: Path, opened: list[Path], monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_looks_of_other_code_are_not_taken(tmp_path: Path, opened: list[Path], monkeypatch: pytest.MonkeyPatch) -> None:
     path = aged(tmp_path / "1.png", scene(4))
     for version in ("one", "one", "other"):
         monkeypatch.setattr("finetune.audit.look._version", lambda version=version: version)

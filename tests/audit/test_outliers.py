@@ -9,7 +9,9 @@ LOOKS = {f"a/{n}": seen(scene(n)) for n in range(30)}
 
 
 def found(**more):
-    return [(one.kind, one.keys) for one in check(known({**LOOKS, **{f"a/{name}": seen(i) for name, i in more.items()}}))]
+    return [
+        (one.kind, one.keys) for one in check(known({**LOOKS, **{f"a/{name}": seen(i) for name, i in more.items()}}))
+    ]
 
 
 def test_images_of_one_kind_have_no_outliers():
@@ -22,9 +24,9 @@ def test_images_of_one_kind_have_no_outliers():
         ("small", scene(99, size=(24, 18))),
         ("large", scene(99, size=(1600, 1200))),
         ("oblong", scene(99, size=(640, 30))),
-        ("dark", scene(99).point(lambda value: value // 12)),
-        ("bright", scene(99).point(lambda value: 255 - value // 12)),
-        ("flat", scene(99).point(lambda value: 120 + value // 20)),
+        ("dark", scene(99).point(lambda value: value // 4)),
+        ("bright", scene(99).point(lambda value: 255 - value // 4)),
+        ("flat", scene(99).point(lambda value: 120 + value // 7)),
         ("blurred", scene(99).filter(ImageFilter.GaussianBlur(20))),
         ("noisy", Image.fromarray(np.random.default_rng(0).integers(0, 256, (120, 160, 3), dtype=np.uint8))),
         ("little-information", scene(99).point(lambda value: 255 * (value > 128))),
@@ -48,9 +50,7 @@ def test_among_few_images_nothing_is_far_but_blank_is_blank():
 
 def test_the_figures_are_those_of_the_sentence():
     (one,) = (
-        one
-        for one in check(known({**LOOKS, "a/odd": seen(scene(99, size=(1600, 1200)))}))
-        if one.kind == "large"
+        one for one in check(known({**LOOKS, "a/odd": seen(scene(99, size=(1600, 1200)))})) if one.kind == "large"
     )
     assert one.figures["value"] == 1_920_000
     assert one.figures["median"] == 19_200
