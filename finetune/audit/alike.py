@@ -46,7 +46,8 @@ def near(hashes: Sequence[int], greys: np.ndarray) -> tuple[list[Near], int]:
     order = np.lexsort((seconds[similar], firsts[similar], distances[similar]))
     firsts, seconds = firsts[similar][order], seconds[similar][order]
     details = _details(greys)
-    links, found = Links(len(greys)), []
+    links = Links(len(greys))
+    found: list[Near] = []
     tried = 0
     for at in _batches(len(firsts), _BATCH):
         pairs = [
@@ -129,7 +130,8 @@ def _batches(count: int, size: int) -> Iterator[slice]:
 def _unit(rows: np.ndarray) -> np.ndarray:
     """Rows of length 1; those without anything in them stay zero."""
     norms = np.linalg.norm(rows, axis=1, keepdims=True)
-    return (rows / np.maximum(norms, 1e-6)).astype(np.float32)
+    units: np.ndarray = (rows / np.maximum(norms, 1e-6)).astype(np.float32)
+    return units
 
 
 def _rows(units: np.ndarray, firsts: np.ndarray, seconds: np.ndarray) -> np.ndarray:
@@ -171,7 +173,8 @@ def _aligned(one: np.ndarray, other: np.ndarray) -> np.ndarray:
     """The best correlation of details (n, 32, 32) when up to 5 % are cropped off one of the two, in steps of 2.5 %."""
     if not len(one):
         return np.zeros(0, np.float32)
-    return np.maximum(_cropped(one, other), _cropped(other, one))
+    best: np.ndarray = np.maximum(_cropped(one, other), _cropped(other, one))
+    return best
 
 
 def _cropped(one: np.ndarray, other: np.ndarray) -> np.ndarray:

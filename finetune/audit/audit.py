@@ -38,7 +38,7 @@ class Audit:
         schema: 1. images: found, with a label. split: for each of train, validation, test the number of images and
         the number by class; empty where the data cannot be split. left_out: [{key, reason}]. notes: what the split has
         to say. classes: [{class, images, different, train, validation, test, unreadable, and the medians width, height,
-        brightness, blur, bytes}]. leaked: keys of test images with a copy among the others. counts: findings by
+        brightness, blur, file_size}]. leaked: keys of test images with a copy among the others. counts: findings by
         severity. findings: [{check, kind, severity, text, keys, figures}], worst first.
         """
         return {

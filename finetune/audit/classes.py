@@ -61,7 +61,7 @@ def _row(known: Gathered, name: str, keys: list[str]) -> dict[str, Any]:
     parts = [known.part(key) for key in keys]
     medians = {
         what: round(float(np.median([getattr(look, what) for look in looks])), 4) if looks else None
-        for what in ("width", "height", "brightness", "blur", "bytes")
+        for what in ("width", "height", "brightness", "blur", "file_size")
     }
     return {
         "class": name,

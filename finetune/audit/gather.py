@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 from finetune.audit.look import Look, Looks, looks
 from finetune.data import survey
 from finetune.data.catalog import Catalog, LeftOut, Sample, must_be_few
+from finetune.data.split import Split
 from finetune.errors import DataError, UnreadableImage
 from finetune.recipe.schema import Recipe
 
@@ -52,7 +53,9 @@ def gather(
     refusals = [str(fault) for fault in faults]
     seen, unreadable = looks(found, threads=os.cpu_count() or 1, known=memory, progress=progress)
     bad = [(s, LeftOut(s.key, str(unreadable[s.key]))) for s in found.samples if s.key in unreadable]
-    parts, notes = {sample.key: sample.split for sample in found.samples if sample.split}, ()
+    parts = {sample.key: sample.split for sample in found.samples if sample.split}
+    notes: tuple[str, ...] = ()
+    is_split = False
     try:
         must_be_few(found, bad, on_bad_image=recipe.data.on_bad_image)
     except DataError as fault:
@@ -60,16 +63,15 @@ def gather(
     try:
         split = survey.divided(_readable(found, seen, bad), recipe)
         parts = {key: part for part, images in _named(split) for key in images.keys}
-        notes = split.notes
+        notes, is_split = split.notes, True
     except DataError as fault:
         refusals.append(str(fault))
-        split = None
     return Gathered(
         catalog=replace(found, left_out=tuple(sorted((*found.left_out, *(b for _, b in bad)), key=lambda b: b.key))),
         looks=seen,
         unreadable=unreadable,
         parts=parts,
-        is_split=split is not None,
+        is_split=is_split,
         refusals=tuple(refusals),
         notes=notes,
     )
@@ -84,5 +86,5 @@ def _readable(found: Catalog, seen: Mapping[str, Look], bad: list[tuple[Sample, 
     )
 
 
-def _named(split: survey.Split) -> Iterator[tuple[str, Catalog]]:
+def _named(split: Split) -> Iterator[tuple[str, Catalog]]:
     yield from (("train", split.train), ("validation", split.validation), ("test", split.test))

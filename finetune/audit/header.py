@@ -75,7 +75,8 @@ def _tables() -> np.ndarray:
     """int64 (100, 64): the luminance table of every quality."""
     quality = np.arange(1, 101)[:, None]
     scale = np.where(quality < 50, 5000 // quality, 200 - 2 * quality)
-    return np.clip((_LUMINANCE * scale + 50) // 100, 1, 255)
+    tables: np.ndarray = np.clip((_LUMINANCE * scale + 50) // 100, 1, 255)
+    return tables
 
 
 _TABLES = _tables()

@@ -44,7 +44,7 @@ class Look:
     """Small facts on one image file.
 
     `sha256` is of the file's bytes, `pixels` of the upright RGB pixels and their size: the same for two files that
-    show exactly the same. `notes` are those of the decoder. `width` and `height` are upright; `mode` is Pillow's word
+    show exactly the same. `file_size` is in bytes. `notes` are those of the decoder. `width` and `height` are upright; `mode` is Pillow's word
     for how pixels are stored.
 
     `brightness` and `contrast`: mean and standard deviation of grey, 0..1. `blur`: the variance of the Laplacian of
@@ -56,7 +56,7 @@ class Look:
 
     sha256: str
     pixels: str
-    bytes: int
+    file_size: int
     width: int
     height: int
     mode: str
@@ -147,7 +147,7 @@ def look(data: bytes, *, suffix: str) -> Look:
     return Look(
         sha256=hashlib.sha256(data).hexdigest(),
         pixels=hashlib.sha256(repr(picture.size).encode() + picture.tobytes()).hexdigest(),
-        bytes=len(data),
+        file_size=len(data),
         width=picture.width,
         height=picture.height,
         mode=source.mode,

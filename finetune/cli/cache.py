@@ -22,7 +22,7 @@ _JSON = click.option("--json", "as_json", is_flag=True, help="One JSON object on
 def cache(context: click.Context) -> None:
     """Say what the cache holds, or empty it.
 
-    It keeps features and activations of frozen networks, and fingerprints of image files. All of it can be made again.
+    It keeps features and activations of frozen networks, and fingerprints of image files and looks at them. All of it can be made again.
     $FINETUNE_CACHE says where it is, $FINETUNE_CACHE_LIMIT how large it may grow (such as 20G; 10 GB by default).
     """
     if context.invoked_subcommand is None:
@@ -33,6 +33,7 @@ def cache(context: click.Context) -> None:
 @_JSON
 def info(as_json: bool) -> None:
     """Say what is there, how large it is, and when it was last used."""
+    from finetune.audit import look
     from finetune.bundle.durable import size
     from finetune.data import fingerprints
     from finetune.errors import printable
@@ -40,7 +41,8 @@ def info(as_json: bool) -> None:
     from finetune.recipe.machine import cache_folder
 
     folder = cache_folder()
-    files, remembered = fingerprints.usage()
+    kept = {"fingerprints": fingerprints.usage(), "looks": fingerprints.usage(name=look.NAME)}
+    remembered = sum(held for _, held in kept.values())
     with Store.open() as store:
         found = store.info()
     kinds = {
@@ -50,20 +52,23 @@ def info(as_json: bool) -> None:
     if as_json:
         facts: dict[str, Any] = {"folder": str(folder), "limit": found.limit, "bytes": found.bytes + remembered}
         facts |= {kind: [_object(holding) for holding in holdings] for kind, holdings in kinds.items()}
-        click.echo(json.dumps({**facts, "fingerprints": {"files": files, "bytes": remembered}}, indent=1))
+        facts |= {what: {"files": files, "bytes": held} for what, (files, held) in kept.items()}
+        click.echo(json.dumps(facts, indent=1))
         return
     click.echo(f"{printable(str(folder))}: {size(found.bytes + remembered)} of {size(found.limit)}")
     for kind, holdings in kinds.items():
         total = size(sum(holding.bytes for holding in holdings))
         click.echo(_row(kind, sum(holding.records for holding in holdings), "records", total))
         click.echo("".join(f"{line}\n" for line in _lines(holdings)), nl=False)
-    click.echo(_row("fingerprints", files, "files", size(remembered)))
+    for what, (files, held) in kept.items():
+        click.echo(_row(what, files, "files", size(held)))
 
 
 @cache.command()
 @click.option("--yes", is_flag=True, help="Do not ask.")
 def clear(yes: bool) -> None:
     """Remove everything that is kept. Nothing is lost but the time to make it again."""
+    from finetune.audit import look
     from finetune.bundle.durable import size
     from finetune.data import fingerprints
     from finetune.errors import UsageError, printable
@@ -79,7 +84,7 @@ def clear(yes: bool) -> None:
             return
     with Store.open() as store:
         freed = store.clear()
-    freed += fingerprints.clear()
+    freed += fingerprints.clear() + fingerprints.clear(name=look.NAME)
     click.echo(f"{size(freed)} removed from {folder}")
 
 

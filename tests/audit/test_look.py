@@ -45,7 +45,7 @@ def test_a_look_says_what_the_pixels_are() -> None:
     assert found.small[:, 17:].max() == 0
     assert found.suffix_is_right
     assert not found.animated
-    assert found.bytes == len(encoded(half))
+    assert found.file_size == len(encoded(half))
 
 
 def test_one_colour_has_no_contrast_no_detail_and_no_information() -> None:

@@ -77,7 +77,8 @@ def test_info_says_what_is_there_in_80_columns(call: Call, cache: Path) -> None:
     assert lines[3] == "activations           2 records      1.6 kB"
     assert lines[4].endswith("  resnet18, stage4")
     assert lines[5].startswith("fingerprints          1 files")
-    assert len(lines) == 6
+    assert lines[6].startswith("looks                 0 files")
+    assert len(lines) == 7
     assert max(map(len, lines[1:])) <= 80
 
 
@@ -94,7 +95,7 @@ def test_long_facts_are_cut_and_odd_ones_are_printable(call: Call, empty: Path) 
 
 def test_an_empty_cache_holds_nothing(call: Call, empty: Path) -> None:
     lines = call("cache", "info")[1].splitlines()
-    assert [line.split()[:2] for line in lines[1:]] == [["features", "0"], ["activations", "0"], ["fingerprints", "0"]]
+    assert [line.split()[:2] for line in lines[1:]] == [["features", "0"], ["activations", "0"], ["fingerprints", "0"], ["looks", "0"]]
     code, out, _ = call("cache", "clear", "--yes")
     assert code == 0
     assert "removed from" in out
@@ -104,7 +105,7 @@ def test_info_is_one_json_object_when_so_asked(call: Call, cache: Path) -> None:
     code, out, err = call("cache", "info", "--json")
     facts = json.loads(out)
     assert (code, err) == (0, "")
-    assert list(facts) == ["folder", "limit", "bytes", "features", "activations", "fingerprints"]
+    assert list(facts) == ["folder", "limit", "bytes", "features", "activations", "fingerprints", "looks"]
     assert (facts["folder"], facts["limit"]) == (str(cache), 20 * 10**9)
     (features,), (activations,) = facts["features"], facts["activations"]
     assert (features["facts"], features["records"], features["bytes"]) == (FACTS, 3, 6144)
