@@ -22,7 +22,8 @@ _JSON = click.option("--json", "as_json", is_flag=True, help="One JSON object on
 def cache(context: click.Context) -> None:
     """Say what the cache holds, or empty it.
 
-    It keeps features and activations of frozen networks, and fingerprints of image files and looks at them. All of it can be made again.
+    It keeps features and activations of frozen networks, and fingerprints of image files and looks at
+    them. All of it can be made again.
     $FINETUNE_CACHE says where it is, $FINETUNE_CACHE_LIMIT how large it may grow (such as 20G; 10 GB by default).
     """
     if context.invoked_subcommand is None:

@@ -95,7 +95,12 @@ def test_long_facts_are_cut_and_odd_ones_are_printable(call: Call, empty: Path) 
 
 def test_an_empty_cache_holds_nothing(call: Call, empty: Path) -> None:
     lines = call("cache", "info")[1].splitlines()
-    assert [line.split()[:2] for line in lines[1:]] == [["features", "0"], ["activations", "0"], ["fingerprints", "0"], ["looks", "0"]]
+    assert [line.split()[:2] for line in lines[1:]] == [
+        ["features", "0"],
+        ["activations", "0"],
+        ["fingerprints", "0"],
+        ["looks", "0"],
+    ]
     code, out, _ = call("cache", "clear", "--yes")
     assert code == 0
     assert "removed from" in out
