@@ -44,8 +44,8 @@ class Look:
     """Small facts on one image file.
 
     `sha256` is of the file's bytes, `pixels` of the upright RGB pixels and their size: the same for two files that
-    show exactly the same. `file_size` is in bytes. `notes` are those of the decoder. `width` and `height` are upright; `mode` is Pillow's word
-    for how pixels are stored.
+    show exactly the same. `file_size` is in bytes. `notes` are those of the decoder. `width` and `height` are upright;
+    `mode` is Pillow's word for how pixels are stored.
 
     `brightness` and `contrast`: mean and standard deviation of grey, 0..1. `blur`: the variance of the Laplacian of
     grey 0..255, of an image whose short side was brought down to 256 pixels (Pech-Pacheco et al. 2000, Diatom
