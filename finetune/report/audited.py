@@ -80,7 +80,7 @@ def render(audit: Audit, *, name: str) -> str:
             rows=[_row(finding, samples, places, audit) for finding in shown],
             classes=table(audit.known),
             sprite=sprite,
-            script=Markup(_script()),
+            script=Markup(f"<script>{_script()}</script>"),
             script_hash=base64.b64encode(hashlib.sha256(_script().encode()).digest()).decode(),
         )
     )
