@@ -70,6 +70,22 @@ def recipe_of(source: Recipe | str | Path | Catalog, overrides: Sequence[str] = 
     return file.load(path, overrides=overrides)
 
 
+def recipe_to_check(source: Path, overrides: Sequence[str] = ()) -> Recipe:
+    """The recipe that `recipe_of` gives, or of a folder one with the same data and split; also for a folder that cannot
+    be learnt from as it is, and of which no image is opened.
+
+    Raises UsageError, RecipeError, and DataError for a folder without a labelled image.
+    """
+    must_exist(source)
+    if not source.is_dir():
+        return recipe_of(source, overrides)
+    data = folder_data(source)
+    catalog, _ = folder.examine(data)
+    named = [f"name: {_quoted(name_of(source))}", f"data: {{kind: folder, root: {_quoted(str(source))}}}"]
+    lines = [*named, *_split(catalog), *_backbone(), *_training(_SMALL)]
+    return file.loads("\n".join(lines), source=f"recipe of {source.name}", folder=Path(), overrides=overrides)
+
+
 def must_exist(path: Path) -> None:
     """Raises UsageError, naming what is there instead, when the path is not."""
     if path.exists():
@@ -82,8 +98,8 @@ def must_exist(path: Path) -> None:
     raise UsageError(f"there is no {printable(str(path))!r}{where}{near}")
 
 
-def must_lie_outside(target: Path, data: DataChoice) -> None:
-    """Raises UsageError for a folder to write to that lies among the images."""
+def must_lie_outside(target: Path, data: DataChoice, *, what: str = "a folder", option: str = "--output") -> None:
+    """Raises UsageError for what is to be written (a folder, a file) where it lies among the images."""
     match data:
         case FolderData() | TorchvisionData():
             images = None if data.root is None else Path(data.root)
@@ -93,8 +109,8 @@ def must_lie_outside(target: Path, data: DataChoice) -> None:
             assert_never(data)
     if images is not None and target.resolve().is_relative_to(images.resolve()):
         raise UsageError(
-            f"the output {printable(str(target))} would lie among the images in {printable(str(images))}; name a "
-            "folder outside of it with --output, or start from elsewhere"
+            f"the output {printable(str(target))} would lie among the images in {printable(str(images))}; name "
+            f"{what} outside of it with {option}, or start from elsewhere"
         )
 
 

@@ -14,7 +14,7 @@ from finetune.errors import FinetuneError, OutOfResources, Stopped, UsageError, 
 
 _COMMANDS = {
     "init": "writing",
-    "check": "looking",
+    "check": "checking",
     "plan": "looking",
     "run": "training",
     "resume": "training",
@@ -29,7 +29,7 @@ _COMMANDS = {
 }
 _SUMMARIES = {
     "init": "Write a recipe for a folder of images.",
-    "check": "Read every image and say what is there, what is left out and why.",
+    "check": "Look at every image and say what is there, and what may be wrong with it.",
     "plan": "Say what a run would do and cost, without running it.",
     "run": "Train a classifier from a recipe or a folder; leaves a bundle.",
     "resume": "Go on with a run that was stopped.",
@@ -91,7 +91,7 @@ def main(arguments: list[str] | None = None) -> None:
         sys.excepthook = functools.partial(_report_bug, as_json="--json" in arguments)
     terminated = signal.signal(signal.SIGTERM, _terminate)
     try:
-        app.main(args=arguments, prog_name="finetune", standalone_mode=False)
+        code = app.main(args=arguments, prog_name="finetune", standalone_mode=False)
     except click.exceptions.Exit as end:
         sys.exit(end.exit_code)
     except (click.Abort, KeyboardInterrupt):
@@ -115,6 +115,8 @@ def main(arguments: list[str] | None = None) -> None:
 
     finally:
         signal.signal(signal.SIGTERM, terminated)
+    if code:  # of a command that did what it was asked to, and has bad news
+        sys.exit(code)
 
 
 def _terminate(number: int, _frame: object) -> None:

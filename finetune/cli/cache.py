@@ -22,8 +22,8 @@ _JSON = click.option("--json", "as_json", is_flag=True, help="One JSON object on
 def cache(context: click.Context) -> None:
     """Say what the cache holds, or empty it.
 
-    It keeps features and activations of frozen networks, decoded images, fingerprints of image files, and published
-    data sets. All of it can be made, or downloaded, again.
+    It keeps features and activations of frozen networks, decoded images, fingerprints of image files and looks at them,
+    and published data sets. All of it can be made, or downloaded, again.
     $FINETUNE_CACHE says where it is, $FINETUNE_CACHE_LIMIT how large it may grow (such as 20G; 10 GB by default).
     """
     if context.invoked_subcommand is None:
@@ -34,13 +34,15 @@ def cache(context: click.Context) -> None:
 @_JSON
 def info(as_json: bool) -> None:
     """Say what is there, how large it is, and when it was last used."""
+    from finetune.audit import look
     from finetune.data import fingerprints, unpacked
     from finetune.data.store import Store
     from finetune.errors import printable, size
     from finetune.recipe.machine import cache_folder
 
     folder = cache_folder()
-    files, remembered = fingerprints.usage()
+    kept = {"fingerprints": fingerprints.usage(), "looks": fingerprints.usage(name=look.NAME)}
+    remembered = sum(held for _, held in kept.values())
     sets, fetched = unpacked.usage()
     with Store.open() as store:
         found = store.info()
@@ -52,7 +54,8 @@ def info(as_json: bool) -> None:
     if as_json:
         facts: dict[str, Any] = {"folder": str(folder), "limit": found.limit, "bytes": found.bytes + remembered}
         facts |= {kind: [_object(holding) for holding in holdings] for kind, holdings in kinds.items()}
-        facts |= {"fingerprints": {"files": files, "bytes": remembered}, "sets": {"sets": sets, "bytes": fetched}}
+        facts |= {what: {"files": files, "bytes": held} for what, (files, held) in kept.items()}
+        facts |= {"sets": {"sets": sets, "bytes": fetched}}
         click.echo(json.dumps(facts, indent=1))
         return
     click.echo(f"{printable(str(folder))}: {size(found.bytes + remembered)} of {size(found.limit)}")
@@ -60,7 +63,8 @@ def info(as_json: bool) -> None:
         total = size(sum(holding.bytes for holding in holdings))
         click.echo(_row(kind, sum(holding.records for holding in holdings), "records", total))
         click.echo("".join(f"{line}\n" for line in _lines(holdings)), nl=False)
-    click.echo(_row("fingerprints", files, "files", size(remembered)))
+    for what, (files, held) in kept.items():
+        click.echo(_row(what, files, "files", size(held)))
     click.echo(_row("data sets", sets, "sets", size(fetched)))
 
 
@@ -68,6 +72,7 @@ def info(as_json: bool) -> None:
 @click.option("--yes", is_flag=True, help="Do not ask.")
 def clear(yes: bool) -> None:
     """Remove everything that is kept. Nothing is lost but the time to make it again."""
+    from finetune.audit import look
     from finetune.data import fingerprints, unpacked
     from finetune.data.store import Store
     from finetune.errors import UsageError, printable, size
@@ -82,7 +87,7 @@ def clear(yes: bool) -> None:
             return
     with Store.open() as store:
         freed = store.clear()
-    freed += fingerprints.clear() + unpacked.clear()
+    freed += fingerprints.clear() + fingerprints.clear(name=look.NAME) + unpacked.clear()
     click.echo(f"{size(freed)} removed from {folder}")
 
 

@@ -1,4 +1,4 @@
-"""`check`, `plan`, `report` and `backbones`: everything that can be said without loading torch."""
+"""`plan`, `report` and `backbones`: what can be said without loading torch."""
 
 import json
 import shutil
@@ -16,21 +16,6 @@ _PATH = click.Path(path_type=Path)
 _JSON = click.option("--json", "as_json", is_flag=True, help="One JSON object on standard output.")
 _SET = click.option("--set", "overrides", multiple=True, metavar="KEY=VALUE", help="Change a line of the recipe.")
 _LISTED = 20
-
-
-@click.command()
-@click.argument("source", metavar="FOLDER|TABLE|RECIPE", type=_PATH)
-@_SET
-@_JSON
-def check(source: Path, overrides: tuple[str, ...], as_json: bool) -> None:
-    """Read every image once and say what is there, what is left out and why, and how it would be split."""
-    _, surveyed = _survey(source, overrides)
-    if as_json:
-        counts = {part: {"images": len(c), "classes": c.counts()} for part, c in surveyed.parts.items()}
-        left_out = [{"key": left.key, "reason": left.reason} for left in surveyed.left_out]
-        click.echo(json.dumps({"split": counts, "left_out": left_out, "notes": list(surveyed.notes)}, indent=1))
-        return
-    click.echo("\n".join(_described(surveyed)))
 
 
 @click.command()

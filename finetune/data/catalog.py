@@ -148,10 +148,34 @@ def census(
                 notes.update(found.notes if found else ())
             if progress:
                 progress(done, len(catalog))
-    if bad:
-        _check_bad(catalog, bad, on_bad_image=on_bad_image)
+    must_be_few(catalog, bad, on_bad_image=on_bad_image)
     left_out = tuple(sorted((*catalog.left_out, *(item for _, item in bad)), key=lambda item: item.key))
     return Catalog(samples=tuple(kept), classes=catalog.classes, left_out=left_out), dict(sorted(notes.items()))
+
+
+def must_be_few(
+    catalog: Catalog, bad: Sequence[tuple[Sample, LeftOut]], *, on_bad_image: Literal["skip", "error"]
+) -> None:
+    """Raises DataError where more of the catalog's images cannot be read than may be left out."""
+    if not bad:
+        return
+    lines = [f"{item.key}: {item.reason}" for _, item in bad]
+    summary = f"{len(bad)} of {len(catalog)} images cannot be read"
+    if on_bad_image == "error":
+        raise DataError(f"{summary}; mend or remove them, or say on_bad_image: skip{listing(lines)}")
+    images = catalog.counts()
+    unreadable = Counter(label for sample, _ in bad for label in sample.labels)
+    over = [
+        f"{unreadable[name]} of {images[name]} of class {printable(name)!r}"
+        for name in catalog.classes
+        if unreadable[name] > max(1, math.floor(BAD_SHARE * images[name])) or 0 < unreadable[name] == images[name]
+    ]
+    if over:
+        raise DataError(
+            f"{summary}, too many to leave out (at most 5 % of a class, or one image, never a whole class)"
+            f"{listing(over)}"
+            f"\n  mend or remove them{listing(lines)}"
+        )
 
 
 Examination = Fingerprint | UnreadableImage | None
@@ -176,25 +200,3 @@ def _examine(sample: Sample, known: Fingerprints | None) -> Examination:
         return examine(sample.path, known)
     except UnreadableImage as error:
         return error
-
-
-def _check_bad(
-    catalog: Catalog, bad: Sequence[tuple[Sample, LeftOut]], *, on_bad_image: Literal["skip", "error"]
-) -> None:
-    lines = [f"{item.key}: {item.reason}" for _, item in bad]
-    summary = f"{len(bad)} of {len(catalog)} images cannot be read"
-    if on_bad_image == "error":
-        raise DataError(f"{summary}; mend or remove them, or say on_bad_image: skip{listing(lines)}")
-    images = catalog.counts()
-    unreadable = Counter(label for sample, _ in bad for label in sample.labels)
-    over = [
-        f"{unreadable[name]} of {images[name]} of class {printable(name)!r}"
-        for name in catalog.classes
-        if unreadable[name] > max(1, math.floor(BAD_SHARE * images[name])) or 0 < unreadable[name] == images[name]
-    ]
-    if over:
-        raise DataError(
-            f"{summary}, too many to leave out (at most 5 % of a class, or one image, never a whole class)"
-            f"{listing(over)}"
-            f"\n  mend or remove them{listing(lines)}"
-        )

@@ -137,12 +137,17 @@ def _without_waiting(path: str, flags: int) -> int:
 
 def decode(data: bytes) -> Decoded:
     """The whole image in a file's bytes, every pixel decoded, and what is notable about it. Raises UnreadableImage."""
-    with _errors_as_unreadable():
+    return decode_with_source(data)[0]
+
+
+def decode_with_source(data: bytes) -> tuple[Decoded, Image.Image]:
+    """The same, and the image as it is stored: its mode, tables and EXIF are still to be asked for."""
+    with errors_as_unreadable():
         image = _opened(data)
         _check_size(image.size)
         pixels, _, notes = _upright_rgb(image)
         notes = (*notes, *_file_notes(data, image))
-    return Decoded(pixels=pixels, notes=notes, size=pixels.size, format=image.format or "")
+    return Decoded(pixels=pixels, notes=notes, size=pixels.size, format=image.format or ""), image
 
 
 def working_image(source: bytes | Image.Image | np.ndarray, preprocessing: Preprocessing) -> np.ndarray:
@@ -153,7 +158,7 @@ def working_image(source: bytes | Image.Image | np.ndarray, preprocessing: Prepr
     decoded at a half, a quarter or an eighth when the short side then still is at least twice `working`. Raises
     UnreadableImage, and UsageError for an array of another shape or dtype.
     """
-    with _errors_as_unreadable():
+    with errors_as_unreadable():
         image = _opened(source)
         _check_size(image.size)
         whole = image.size
@@ -165,14 +170,14 @@ def working_image(source: bytes | Image.Image | np.ndarray, preprocessing: Prepr
 
 def working_bytes(data: bytes, preprocessing: Preprocessing) -> int:
     """How many bytes the working image of a file will have, told by the file's header. Raises UnreadableImage."""
-    with _errors_as_unreadable():
+    with errors_as_unreadable():
         image = _opened(data)
         _check_size(image.size)
         return 3 * math.prod(_working_size(image.size, preprocessing))
 
 
 @contextlib.contextmanager
-def _errors_as_unreadable() -> Iterator[None]:
+def errors_as_unreadable() -> Iterator[None]:
     """Damaged files raise errors of five kinds and more: all become UnreadableImage, made of plain strings."""
     if [*warnings.filters[:1]] != [_REMARKS]:
         # Pillow warns of odd metadata. Filters belong to the process and cannot be set for one thread, so this one is
@@ -231,7 +236,7 @@ def _upright_rgb(image: Image.Image) -> tuple[Image.Image, int, tuple[str, ...]]
 def _orientation(image: Image.Image) -> tuple[int, tuple[str, ...]]:
     """The EXIF orientation of a loaded image (Pillow has turned TIFF by then); 1 and a note where it is nonsense."""
     value: object = None
-    with contextlib.suppress(UnreadableImage), _errors_as_unreadable():
+    with contextlib.suppress(UnreadableImage), errors_as_unreadable():
         exif = image.getexif()
         if "exif" in image.info:  # again and on its own: what Pillow cannot read at first it passes over in silence
             exif = Image.Exif()

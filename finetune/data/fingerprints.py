@@ -63,11 +63,11 @@ class Fingerprints:
         self._waiting: list[tuple[bytes, str, str, str, bytes]] = []
 
     @classmethod
-    def open(cls, folder: Path | None = None) -> "Fingerprints":
-        """The memory in a folder, by default the cache folder."""
-        path = Path(NAME)
+    def open(cls, folder: Path | None = None, *, name: str = NAME) -> "Fingerprints":
+        """The memory in a file of this name in a folder, by default the cache folder."""
+        path = Path(name)
         with contextlib.suppress(OSError, sqlite3.Error, UsageError):
-            path = (folder or cache_folder()) / NAME
+            path = (folder or cache_folder()) / name
             _reader()
             return cls(path, database.connect(path, schema=_SCHEMA, version=_VERSION, patience=_PATIENCE))
         return cls(path, None)
@@ -173,19 +173,19 @@ def examine(path: Path, known: Fingerprints | None = None) -> Fingerprint:
     return fingerprint
 
 
-def usage(folder: Path | None = None) -> tuple[int, int]:
+def usage(folder: Path | None = None, *, name: str = NAME) -> tuple[int, int]:
     """How many files are remembered, and in how many bytes. Raises UsageError where there is no cache folder."""
-    path = (folder or cache_folder()) / NAME
+    path = (folder or cache_folder()) / name
     there = database.files_of(path)
     if not there:
         return 0, 0
-    with Fingerprints.open(folder) as known:
+    with Fingerprints.open(folder, name=name) as known:
         return known.count(), sum(file.stat().st_size for file in there)
 
 
-def clear(folder: Path | None = None) -> int:
+def clear(folder: Path | None = None, *, name: str = NAME) -> int:
     """Forgets every file; returns the bytes freed. Raises UsageError where there is no cache folder."""
-    return database.remove((folder or cache_folder()) / NAME)
+    return database.remove((folder or cache_folder()) / name)
 
 
 @functools.cache

@@ -16,6 +16,7 @@ from finetune.data.catalog import Catalog, LeftOut
 from finetune.data.fingerprints import Fingerprints
 from finetune.data.groups import matched
 from finetune.data.split import Split, split
+from finetune.errors import DataError
 from finetune.recipe.dataset import FolderData, HuggingfaceData, TableData, TorchvisionData
 from finetune.recipe.facts import Facts
 from finetune.recipe.network import Random
@@ -67,23 +68,36 @@ def find(recipe: Recipe) -> Catalog:
 
     Sets that are published are fetched if they are not in the cache folder. Raises DataError, Offline, OutOfResources.
     """
-    found = _listed(recipe)
+    found, faults = find_all(recipe)
+    if faults:
+        raise faults[0]
+    return found
+
+
+def find_all(recipe: Recipe) -> tuple[Catalog, tuple[DataError, ...]]:
+    """What `find` gives, as far as there is any, and everything for which it would refuse. Raises as `find` where
+    nobody can tell which images there are.
+    """
+    found, faults = _listed(recipe)
     if recipe.corrections is None:
-        return found
+        return found, faults
     path = Path(recipe.corrections)
-    return corrections.applied(found, corrections.read(path), source=path.name)
+    try:
+        return corrections.applied(found, corrections.read(path), source=path.name), faults
+    except DataError as fault:
+        return found, (*faults, fault)
 
 
-def _listed(recipe: Recipe) -> Catalog:
+def _listed(recipe: Recipe) -> tuple[Catalog, tuple[DataError, ...]]:
     match recipe.data:
         case FolderData():
-            return folder.read(recipe.data)
+            return folder.examine(recipe.data)
         case TableData():
-            return table.read(recipe.data)
+            return table.read(recipe.data), ()
         case TorchvisionData():
-            return torchvision.read(recipe.data)
+            return torchvision.read(recipe.data), ()
         case HuggingfaceData():
-            return huggingface.read(recipe.data)
+            return huggingface.read(recipe.data), ()
         case _:
             assert_never(recipe.data)
 
@@ -103,10 +117,17 @@ def survey(recipe: Recipe, found: Catalog, *, progress: Callable[[int, int], Non
         readable, remarks = catalogs.census(
             found, on_bad_image=recipe.data.on_bad_image, threads=os.cpu_count() or 1, known=known, progress=progress
         )
+    parts = divided(readable, recipe)
+    counted = tuple(f"{count} {'image' if count == 1 else 'images'}: {what}" for what, count in sorted(remarks.items()))
+    return Survey(split=parts, left_out=readable.left_out, notes=(*parts.notes, *_corrected(recipe), *counted))
+
+
+def divided(readable: Catalog, recipe: Recipe) -> Split:
+    """The split of a catalog whose census has been taken, as the recipe asks for it. Raises DataError."""
     choice = recipe.split
     if isinstance(choice, Grouped) and choice.pattern is not None:
         readable = matched(readable, choice.pattern)
-    parts = split(
+    return split(
         readable,
         choice,
         seed=recipe.seed,
@@ -114,8 +135,6 @@ def survey(recipe: Recipe, found: Catalog, *, progress: Callable[[int, int], Non
         before=ledger.read(Path(choice.of)) if isinstance(choice, Stored) else (),
         learn_from_validation=isinstance(recipe.schedule, Probe | Auto),
     )
-    counted = tuple(f"{count} {'image' if count == 1 else 'images'}: {what}" for what, count in sorted(remarks.items()))
-    return Survey(split=parts, left_out=readable.left_out, notes=(*parts.notes, *_corrected(recipe), *counted))
 
 
 def _corrected(recipe: Recipe) -> Iterator[str]:

@@ -30,12 +30,13 @@ def render(bundle: Bundle) -> str:
 def page(evidence: Evidence) -> str:
     """The report of the evidence as HTML."""
     sections = [section for section in (make(evidence) for make in SECTIONS) if section]
-    return _environment().get_template("page.html").render(sections=sections, facts=evidence.facts, evidence=evidence)
+    return environment().get_template("page.html").render(sections=sections, facts=evidence.facts, evidence=evidence)
 
 
 @cache
-def _environment() -> Environment:
-    environment = Environment(
+def environment() -> Environment:
+    """Where pages are made: whatever is put into a template is made harmless, and nothing in it may be undefined."""
+    made = Environment(
         loader=FileSystemLoader(Path(__file__).parent / "templates"),
         autoescape=True,
         undefined=StrictUndefined,
@@ -43,7 +44,7 @@ def _environment() -> Environment:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters |= {
+    made.filters |= {
         "number": words.number,
         "interval": words.interval,
         "in_words": words.in_words,
@@ -52,7 +53,7 @@ def _environment() -> Environment:
         "percent": _percent,
         "cut": _cut,
     }
-    return environment
+    return made
 
 
 def _harmless(value: object) -> object:

@@ -81,8 +81,9 @@ def test_info_says_what_is_there_in_80_columns(call: Call, cache: Path) -> None:
     assert lines[5] == "pixels                1 records   332 bytes"
     assert lines[6].endswith("  crop 9 bicubic")
     assert lines[7].startswith("fingerprints          1 files")
-    assert lines[8] == "data sets             0 sets        0 bytes"
-    assert len(lines) == 9
+    assert lines[8].startswith("looks                 0 files")
+    assert lines[9] == "data sets             0 sets        0 bytes"
+    assert len(lines) == 10
     assert max(map(len, lines[1:])) <= 80
 
 
@@ -99,8 +100,8 @@ def test_long_facts_are_cut_and_odd_ones_are_printable(call: Call, empty: Path) 
 
 def test_an_empty_cache_holds_nothing(call: Call, empty: Path) -> None:
     lines = call("cache", "info")[1].splitlines()
-    kinds = [["features", "0"], ["activations", "0"], ["pixels", "0"], ["fingerprints", "0"], ["data", "sets"]]
-    assert [line.split()[:2] for line in lines[1:]] == kinds
+    kinds = [[name, "0"] for name in ("features", "activations", "pixels", "fingerprints", "looks")]
+    assert [line.split()[:2] for line in lines[1:]] == [*kinds, ["data", "sets"]]
     code, out, _ = call("cache", "clear", "--yes")
     assert code == 0
     assert "removed from" in out
@@ -110,7 +111,8 @@ def test_info_is_one_json_object_when_so_asked(call: Call, cache: Path) -> None:
     code, out, err = call("cache", "info", "--json")
     facts = json.loads(out)
     assert (code, err) == (0, "")
-    assert list(facts) == ["folder", "limit", "bytes", "features", "activations", "pixels", "fingerprints", "sets"]
+    kinds = ["features", "activations", "pixels", "fingerprints", "looks", "sets"]
+    assert list(facts) == ["folder", "limit", "bytes", *kinds]
     assert (facts["folder"], facts["limit"]) == (str(cache), 20 * 10**9)
     (features,), (activations,) = facts["features"], facts["activations"]
     assert (features["facts"], features["records"], features["bytes"]) == (FACTS, 3, 6144)

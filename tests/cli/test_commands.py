@@ -182,7 +182,7 @@ def test_check_counts_names_and_exits_with_three_for_data_that_will_not_do(call:
     (photos / "empty").mkdir()
     code, out, err = call("check", photos, "--json")
     assert code == 3
-    assert json.loads(out)["error"]["exit_code"] == 3
+    assert json.loads(out)["findings"][0]["severity"] == "error"
     assert "error[data]" in err
 
 

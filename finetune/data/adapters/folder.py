@@ -3,6 +3,7 @@
 It decides by names alone: no file is opened here. Everything found that is not used is in `left_out` with its reason.
 """
 
+import contextlib
 import os
 import unicodedata
 from collections import Counter
@@ -30,11 +31,12 @@ Parts = tuple[str, ...]
 
 @dataclass(frozen=True)
 class _Tree:
-    """What is below a root: image files and folders as parts of their paths, and what is neither."""
+    """What is below a root: image files and folders as parts of their paths, what is neither, and what may not be."""
 
     files: tuple[Parts, ...]
     folders: tuple[Parts, ...]
     left_out: tuple[LeftOut, ...]
+    fault: DataError | None
 
 
 @dataclass(frozen=True)
@@ -60,44 +62,78 @@ def read(data: "FolderData") -> Catalog:
     of them as one. Raises DataError, naming all that is wrong of a kind: nothing there, a class without images, fewer
     than two classes, a class that training lacks, names that differ in capitals only, links that lead outside.
     """
+    catalog, faults = examine(data)
+    if faults:
+        raise faults[0]
+    return catalog
+
+
+def examine(data: "FolderData") -> tuple[Catalog, tuple[DataError, ...]]:
+    """What `read` gives, as far as there is any, and everything for which it refuses the folder. Where it does, classes
+    that training lacks are among the classes. Raises DataError where nobody can tell which folders are the classes.
+    """
     root = _checked_root(Path(data.root))
     tree = _walk(root)
-    splits = _split_folders(tree, root)
-    if data.pool and not splits:
-        raise DataError(
-            f"{_shown(root)}: pool: true has no effect, there are no folders train, val or test; leave it out"
-        )
+    faults = [tree.fault] if tree.fault else []
+
+    @contextlib.contextmanager
+    def noted() -> Iterator[None]:
+        try:
+            yield
+        except DataError as fault:
+            faults.append(fault)
+
+    try:
+        splits = _split_folders(tree, root)
+    except DataError as fault:
+        raise tree.fault or fault from None
+    with noted():
+        if data.pool and not splits:
+            raise DataError(
+                f"{_shown(root)}: pool: true has no effect, there are no folders train, val or test; leave it out"
+            )
     places = [place for parts in tree.files if (place := _place(parts, splits))]
     images = [place for place in places if len(place.inner) > 1]
     if not images:
-        raise _nothing(places, tree, root)
-    if not data.nested:
-        _check_depth(images, root)
-    _check_names(images, root)
+        raise faults[0] if faults else _nothing(places, tree, root)
     training: set[str | None] = {name for name in splits if data.pool or name.casefold() == TRAIN}
     training = training or {None}
-    _check_no_empty_class(images, tree, splits, training, root=root, nested=data.nested)
     classes = sorted({image.label for image in images if image.split in training})
-    if len(classes) == 1:
-        raise DataError(f"{_shown(root)}: only one class, {classes[0]!r}; a classifier needs two or more class folders")
-    _check_known(images, classes, root)
+    with noted():
+        if not data.nested:
+            _check_depth(images, root)
+    with noted():
+        _check_names(images, root)
+    with noted():
+        _check_no_empty_class(images, tree, splits, training, root=root, nested=data.nested)
+    with noted():
+        if len(classes) == 1:
+            raise DataError(
+                f"{_shown(root)}: only one class, {classes[0]!r}; a classifier needs two or more class folders"
+            )
+        _check_known(images, classes, root)
+    if faults:
+        classes = sorted({image.label for image in images})
     samples = [
         Sample(key_of(image.parts), root.joinpath(*image.parts), image.label, split=None if data.pool else image.split)
         for image in images
     ]
     loose = [LeftOut(key_of(place.parts), "beside the class folders") for place in places if len(place.inner) == 1]
     left_out = [*tree.left_out, *loose, *_beside(tree, splits)]
-    return Catalog(
+    catalog = Catalog(
         samples=tuple(sorted(samples, key=lambda sample: sample.key)),
         classes=tuple(classes),
         left_out=tuple(sorted(left_out, key=lambda item: item.key)),
     )
+    return catalog, tuple(faults)
 
 
 def images_below(folder: Path) -> list[Path]:
     """The image files of a folder at any depth, sorted by key. Raises DataError when there are none."""
     root = _checked_root(folder)
     tree = _walk(root)
+    if tree.fault:
+        raise tree.fault
     if not tree.files:
         raise DataError(f"{_shown(root)}: no images{_summary(tree.left_out)}")
     return [root.joinpath(*parts) for parts in sorted(tree.files, key=key_of)]
@@ -148,9 +184,9 @@ def _walk(root: Path) -> _Tree:
                 waiting.append(parts)
             else:
                 files.append(parts)
-    if refused:
-        raise DataError(f"{_shown(root)}: {len(refused)} of the things in it cannot be used{listing(sorted(refused))}")
-    return _Tree(files=tuple(files), folders=tuple(folders), left_out=tuple(left_out))
+    said = f"{_shown(root)}: {len(refused)} of the things in it cannot be used{listing(sorted(refused))}"
+    fault = DataError(said) if refused else None
+    return _Tree(files=tuple(files), folders=tuple(folders), left_out=tuple(left_out), fault=fault)
 
 
 def _leads_outside(entry: "os.DirEntry[str]", real_root: Path) -> bool:

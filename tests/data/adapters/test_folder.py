@@ -383,3 +383,21 @@ def test_images_below_a_folder_are_found_at_any_depth(tmp_path):
     assert folder.images_below(root) == [root / "b/1.jpg", root / "b/c/2.PNG", root / "z.jpg"]
     with pytest.raises(DataError, match="no images \\(1 left out: 1 x not an image suffix\\)"):
         folder.images_below(root / "a")
+
+
+def test_everything_that_is_wrong_is_found_and_what_there_is_is_given_too(tmp_path):
+    for name in ("a/1.png", "A/1.png", "b/1.png", "b/inner/1.png"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_bytes(b"x")
+    (tmp_path / "empty").mkdir()
+    catalog, faults = folder.examine(FolderData(root=str(tmp_path)))
+    assert catalog.keys == ("A/1.png", "a/1.png", "b/1.png", "b/inner/1.png")
+    assert catalog.classes == ("A", "a", "b", "b/inner")
+    said = [str(fault) for fault in faults]
+    assert len(said) == 3
+    assert "folders of images inside class folders" in said[0]
+    assert "differ only in capitals" in said[1]
+    assert "class folders without images" in said[2]
+    with pytest.raises(DataError) as refusal:
+        folder.read(FolderData(root=str(tmp_path)))
+    assert str(refusal.value) == said[0]

@@ -1,0 +1,124 @@
+"""`check`: what is in a data set, and what may be wrong with it."""
+
+import json
+import textwrap
+from itertools import groupby
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+if TYPE_CHECKING:
+    from finetune.audit.audit import Audit
+    from finetune.audit.finding import Finding
+
+_PATH = click.Path(path_type=Path)
+_WIDTH = 80
+_LISTED = 20  # files left out
+_EXAMPLES = 3  # of each kind of finding
+
+
+@click.command()
+@click.argument("source", metavar="FOLDER|TABLE|RECIPE", type=_PATH)
+@click.option("--set", "overrides", multiple=True, metavar="KEY=VALUE", help="Change a line of the recipe.")
+@click.option("--html", type=_PATH, metavar="FILE", help="Write a page with thumbnails, to sort and to filter.")
+@click.option("--json", "as_json", is_flag=True, help="One JSON object on standard output.")
+@click.option("--strict", is_flag=True, help="Exit with 3 for warnings too, not only for errors.")
+@click.pass_context
+def check(
+    context: click.Context, source: Path, overrides: tuple[str, ...], html: Path | None, as_json: bool, strict: bool
+) -> None:
+    """Look at every image and say what is there, and what may be wrong with it.
+
+    Errors would stop a run, and the exit code is 3. Warnings are what it would learn or score wrongly, or leave out:
+    copies on both sides of the split, one picture under two labels, files that cannot be read. Notes are worth knowing.
+    No image is changed, and nothing is written among them.
+    """
+    from finetune.audit.audit import audit
+    from finetune.audit.gather import gather
+    from finetune.audit.look import Looks
+    from finetune.cli.show import watch
+    from finetune.errors import DataError, printable
+    from finetune.starter import must_lie_outside, recipe_to_check
+
+    recipe = recipe_to_check(source, overrides)
+    if html:
+        must_lie_outside(html, recipe.data, what="a file", option="--html")
+    with watch() as show, Looks() as memory:
+        known = gather(
+            recipe, memory=memory, progress=lambda done, total: show.progress("looking at images", done, total)
+        )
+    found = audit(known)
+    if html:
+        from finetune.report import audited
+
+        html.write_text(audited.render(found, name=recipe.name), encoding="utf-8")
+        click.echo(f"page written to {printable(str(html))}", err=True)
+    click.echo(json.dumps(found.to_dict(), indent=1, allow_nan=False) if as_json else "\n".join(described(found)))
+    counts = found.counts()
+    if counts["error"]:
+        click.echo(f"finetune: error[{DataError.id}]: a run on this data would stop", err=True)
+    if counts["error"] or (strict and counts["warning"]):
+        context.exit(DataError.exit_code)
+
+
+def described(found: "Audit") -> list[str]:
+    """The audit in lines of at most 80 columns: the classes, what is left out, and what was found, worst first."""
+    from finetune.errors import printable
+
+    left_out = [f"{left.key}: {left.reason}" for left in found.known.catalog.left_out]
+    lines = _classes(found)
+    if left_out:
+        lines.append(f"left out: {len(left_out)}")
+        lines += [f"    {printable(line, limit=_WIDTH - 4)}" for line in left_out[:_LISTED]]
+        if len(left_out) > _LISTED:
+            lines.append(f"    … and {len(left_out) - _LISTED} more; --json lists all")
+    for note in found.known.notes:
+        lines += textwrap.wrap(printable(note, limit=1000), _WIDTH)
+    lines += ["", _counted(found)]
+    for (severity, check_name, kind), group in groupby(found.findings, lambda f: (f.severity, f.check, f.kind)):
+        lines += _group(f"{severity}: {check_name}, {kind}", list(group))
+    return lines
+
+
+def _classes(found: "Audit") -> list[str]:
+    from finetune.audit.classes import table
+    from finetune.errors import printable
+
+    parts = {"train": "training", "validation": "validation", "test": "test"} if found.known.is_split else {}
+    columns = parts or {"images": "images"}
+    rows = [(printable(row["class"], limit=40), [row[column] for column in columns]) for row in table(found.known)]
+    samples = found.known.catalog.samples
+    inside = [sum(found.known.part(s.key) == part for s in samples) for part in parts] or [len(samples)]
+    rows.append(("all classes", inside))
+    width = max(len("class"), *(len(name) for name, _ in rows))
+    widths = [max(len(title), 6) for title in columns.values()]
+    head = "  ".join(f"{title:>{w}}" for title, w in zip(columns.values(), widths, strict=True))
+    return [
+        f"{'class':<{width}}  {head}",
+        *(
+            f"{name:<{width}}  " + "  ".join(f"{count:>{w}}" for count, w in zip(counts, widths, strict=True))
+            for name, counts in rows
+        ),
+    ]
+
+
+def _counted(found: "Audit") -> str:
+    counts = found.counts()
+    words = [f"{count} {what}{'' if count == 1 else 's'}" for what, count in counts.items() if count]
+    return f"found: {', '.join(words)}" if words else "found: nothing that may be wrong"
+
+
+def _group(title: str, findings: "list[Finding]") -> list[str]:
+    """What one check found of one kind: how often, and the first few with the images that they are about."""
+    from finetune.errors import printable
+
+    lines = [title if len(findings) == 1 else f"{title} ({len(findings)})"]
+    for finding in findings[:_EXAMPLES]:
+        lines += textwrap.wrap(finding.text, _WIDTH, initial_indent="    ", subsequent_indent="      ")[:12]
+        lines += [f"        {printable(key, limit=_WIDTH - 8)}" for key in finding.keys[:_EXAMPLES]]
+        if len(finding.keys) > _EXAMPLES:
+            lines.append(f"        … and {len(finding.keys) - _EXAMPLES} more")
+    if len(findings) > _EXAMPLES:
+        lines.append(f"    … and {len(findings) - _EXAMPLES} more; --html or --json shows all")
+    return lines
