@@ -10,7 +10,10 @@ from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import assert_never
 
+import numpy as np
+
 from finetune.data.catalog import TRAIN, Catalog, Sample
+from finetune.data.stratify import dealt
 from finetune.errors import DataError, listing, printable, suggestion
 from finetune.recipe.schema import Given, Stratified
 
@@ -39,7 +42,8 @@ def split(
     stratified: in each class the different images are ranked by SHA-256(seed, content) and the first are for testing,
     the next for validation: their shares, rounded half up. A class of one or two images is for training; from three on
     there is at least one test image, from four on one validation image, if any were asked for; at least one image is
-    left to train on. Copies of a file stay together; files of one content under several labels are for training.
+    left to train on. Where images have any number of labels, `stratify.dealt` shares out each label, in that order of
+    the images. Copies of a file stay together; files of one content under several labels are for training.
 
     given: split folders as found; `validation` may be a share of the training images, taken as above.
 
@@ -133,7 +137,7 @@ def _fault(key: str, name: str, folders: Sequence[str]) -> str | None:
 def _divide(
     catalog: Catalog, contents: Sequence[str], places: Iterable[int], *, validation: float, test: float, seed: int
 ) -> Parts:
-    """Shares of the different contents at these places, class by class (all at once where images have many labels)."""
+    """Shares of the different contents at these places, class by class (all at once where images have any number)."""
     labels: dict[str, set[str | tuple[str, ...]]] = defaultdict(set)
     copies: dict[str, set[int]] = defaultdict(set)
     for place in places:
@@ -147,6 +151,13 @@ def _divide(
     held: dict[str, set[str]] = {"test": set(), "validation": set()}
     for members in strata.values():
         ranked = sorted(members, key=lambda content: hashlib.sha256(f"{seed} {content}".encode()).digest())
+        if catalog.multi_label:
+            own = catalog.select([min(copies[content]) for content in ranked]).labels.astype(np.int64)
+            shares = {"test": test, "validation": validation, "": 1 - test - validation}
+            parts = dealt(own, np.ones(len(ranked), dtype=np.int64), tuple(shares.values()))
+            for number, part in enumerate(held):
+                held[part].update(content for content, to in zip(ranked, parts, strict=True) if to == number)
+            continue
         testing, validating = _sizes(len(ranked), validation=validation, test=test)
         held["test"].update(ranked[:testing])
         held["validation"].update(ranked[testing : testing + validating])
