@@ -160,8 +160,8 @@ def score_folder(predictor: Predictor, root: Path, *, check: Check | None = None
     """
     if predictor.thresholds is not None:
         raise UsageError(
-            f"{printable(str(root))}: class folders say one class of each image, and this bundle answers with any number "
-            "of labels; from Python, finetune.predict.score takes a catalog of images with theirs"
+            f"{printable(str(root))}: class folders say one class of each image, and this bundle answers with any "
+            "number of labels; from Python, finetune.predict.score takes a catalog of images with theirs"
         )
     found = folder.read(folder_data(root))
     splits = sorted({sample.split for sample in found.samples if sample.split})

@@ -37,8 +37,8 @@ class Row:
 class Jury:
     """The images that were held out, in one order with the scores that are judged.
 
-    labels: (n,) int, or bool (n, classes). weights: (n,) float by which an image counts. folds: (n,) int. groups: (n,) int, from 0, what is
-    independent of what.
+    labels: (n,) int, or bool (n, classes). weights: (n,) float by which an image counts. folds: (n,) int. groups: (n,)
+    int, from 0, what is independent of what.
     """
 
     labels: Array

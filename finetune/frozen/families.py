@@ -57,8 +57,9 @@ def fit(
 ) -> Fitted:
     """The head of a trial, its logits divided by `temperature`.
 
-    features: float32 (views, n, d). labels: (n,) int in 0..classes - 1, or bool (n, classes). class_weights: (classes,) float by which an
-    image of each class counts; None counts every image once. precision: at which a search for the best parameters ends.
+    features: float32 (views, n, d). labels: (n,) int in 0..classes - 1, or bool (n, classes). class_weights: (classes,)
+    float by which an image of each class counts; None counts every image once. precision: at which a search for the
+    best parameters ends.
     """
     design = Design.of(features, labels, trial.scaling, classes=classes, class_weights=class_weights)
     (fitted,) = heads(design, trial.family, [trial.strength], precision=precision)

@@ -65,20 +65,19 @@ def probe(
 ) -> Probe:
     """The head that out-of-fold log-loss speaks for, refitted on all images.
 
-    features: float32 (views, n, d), view 0 the plain one. labels: (n,) int in 0..classes - 1, or bool (n, classes) where
-    images have any number, every class present; then logistic regression alone is searched.
-    folds: (n,) int as `folds.folds` gives them. groups: what is independent of what, one name per image. trials: what
-    to choose from; None searches all families with `scalings`: 12 strengths of logistic regression and 4 around the
-    best, discriminants, class means, and for comparison ridge regression and nearest neighbours. Where that would take
-    long, what is worth a comparison is found out on one fold and part of the rows. threads: how many fits run beside
-    each other where they are long; the result does not depend on it. check(done, total) is called between fits and may
-    raise to stop.
+    features: float32 (views, n, d), view 0 the plain one. labels: (n,) int in 0..classes - 1, or bool (n, classes)
+    where images have any number, every class present; then logistic regression alone is searched. folds: (n,) int as
+    `folds.folds` gives them. groups: what is independent of what, one name per image. trials: what to choose from; None
+    searches all families with `scalings`: 12 strengths of logistic regression and 4 around the best, discriminants,
+    class means, and for comparison ridge regression and nearest neighbours. Where that would take long, what is worth a
+    comparison is found out on one fold and part of the rows. threads: how many fits run beside each other where they
+    are long; the result does not depend on it. check(done, total) is called between fits and may raise to stop.
 
     Chosen is the simplest family within one standard error of the best trial, in it the best scaling, in that the
     strongest regularisation within one standard error; errors are those of differences image by image, by group
-    (Breiman et al. 1984, Classification and Regression Trees, section 3.4.3). Of one label each, where the largest class has over three
-    times the images of the smallest, images count inversely to the size of their class. Raises UsageError for arrays
-    that do not fit together, features that are not finite, and trials of which none can win.
+    (Breiman et al. 1984, Classification and Regression Trees, section 3.4.3). Of one label each, where the largest
+    class has over three times the images of the smallest, images count inversely to the size of their class. Raises
+    UsageError for arrays that do not fit together, features that are not finite, and trials of which none can win.
     """
     _refuse(features, labels, classes, folds)
     if trials is not None and not any(trial.family in FROM_SIMPLE for trial in trials):

@@ -20,11 +20,11 @@ def temperature(logits: Array, labels: Array, weights: Array | None = None, *, s
     """The T in 0.01..100 that minimises the weighted mean log-loss of softmax(logits / T), or where images may have
     several labels of sigmoid(logits / T).
 
-    logits: (n, classes) float, finite. labels: (n,) int, or bool (n, classes). weights: (n,) float, not negative; None counts every image
-    once. smoothing: the share of each label that is spread over all classes; above 0 it keeps T away from 0 where
-    every answer is right, which `1 / (n + 2)` does as one wrong answer more would (Platt 1999, Probabilistic Outputs
-    for Support Vector Machines, section 2.2). The loss is convex in 1/T, and its derivative is followed to 0 by
-    Newton's steps within a bracket. Raises UsageError without images or with weights that are all 0.
+    logits: (n, classes) float, finite. labels: (n,) int, or bool (n, classes). weights: (n,) float, not negative; None
+    counts every image once. smoothing: the share of each label that is spread over all classes; above 0 it keeps T away
+    from 0 where every answer is right, which `1 / (n + 2)` does as one wrong answer more would (Platt 1999,
+    Probabilistic Outputs for Support Vector Machines, section 2.2). The loss is convex in 1/T, and its derivative is
+    followed to 0 by Newton's steps within a bracket. Raises UsageError without images or with weights that are all 0.
     Guo et al. 2017, On Calibration of Modern Neural Networks, section 4.2.
     """
     if len(logits) == 0 or (weights is not None and not np.sum(weights) > 0):

@@ -1,4 +1,4 @@
-"""What is wrong where an image may have several labels: which were missed, which were added, and what goes with what."""
+"""What is wrong where an image may have several labels: which were missed, which were added, and which together."""
 
 from typing import Any
 

@@ -146,10 +146,10 @@ class _Cuts:
         self._has = labels[self._order]
         middle = (self.below + self.above) / 2
         middle = np.where(middle < self.above, middle, self.below)  # rounding may end at a neighbour
-        self._values = np.where((self.below <= EVEN) & (EVEN < self.above), EVEN, middle)
+        self._values = np.where((self.below <= EVEN) & (self.above > EVEN), EVEN, middle)
 
     def best(self, weights: Array) -> tuple[Array, Array]:
-        """(rows,) the best threshold, NaN where no image of a row has the label, and its place, of weights (rows, n)."""
+        """(rows,) the best threshold, NaN where no image of a row has the label, and its place; weights: (rows, n)."""
         ranked = weights[:, self._order]
         support = ranked[:, self._has].sum(axis=1)
         hits, named = self._above(np.where(self._has, ranked, 0)), self._above(ranked)
