@@ -12,7 +12,7 @@ def ones(n):
 
 def drawn(n, labels, *, seed=0):
     generator = np.random.default_rng(seed)
-    return (generator.random((n, labels)) < np.linspace(0.02, 0.5, labels)).astype(np.int64)
+    return (generator.random((n, labels)) < np.linspace(0.02, 0.2, labels)).astype(np.int64)
 
 
 @pytest.mark.parametrize("shares", [(0.15, 0.15, 0.7), (0.25, 0.25, 0.5), (0.2,) * 5, (0.5, 0.0, 0.5)])
@@ -21,8 +21,8 @@ def test_every_label_is_shared_out_as_was_asked(shares):
     parts = dealt(counts, ones(600), shares)
     for part, share in enumerate(shares):
         inside = parts == part
-        np.testing.assert_allclose(counts[inside].sum(axis=0), share * counts.sum(axis=0), atol=2.5)
-        assert inside.sum() == pytest.approx(600 * share, abs=4)
+        np.testing.assert_allclose(counts[inside].sum(axis=0), share * counts.sum(axis=0), atol=1)
+        assert inside.sum() == pytest.approx(600 * share, abs=1)
 
 
 def test_it_is_nearer_to_what_was_asked_than_a_deal_in_order():
@@ -33,13 +33,13 @@ def test_it_is_nearer_to_what_was_asked_than_a_deal_in_order():
         return np.abs(found / counts.sum(axis=0) - shares[:, None]).mean()
 
     in_order = np.searchsorted(np.cumsum(shares) * 300, np.arange(300), side="right")
-    assert far(dealt(counts, ones(300), shares)) < 0.3 * far(in_order)
+    assert far(dealt(counts, ones(300), shares)) < 0.5 * far(in_order)
 
 
 def test_the_rarest_label_comes_first_and_of_equal_parts_the_first_does():
     counts = np.array([[1, 0], [1, 0], [0, 1], [1, 1], [0, 0], [0, 0]])
     # the two images of the second label are dealt before the others of the first
-    assert dealt(counts, ones(6), (0.5, 0.5)).tolist() == [1, 0, 0, 1, 0, 1]
+    assert dealt(counts, ones(6), (0.5, 0.5)).tolist() == [0, 1, 0, 1, 0, 1]
 
 
 def test_units_of_several_images_count_as_many():

@@ -145,8 +145,8 @@ def test_of_any_number_of_labels_groups_stay_whole_and_each_label_is_trained_on(
     groups = [f"g{number}" for number in np.random.default_rng(seed).integers(0, names, images)]
     try:
         found = folds(labels, groups, seed=seed)
-    except DataError as refusal:
-        assert "nothing can be held out" in str(refusal)
+    except DataError:
+        assert names < 6 or images < 20, "only few images and groups can tie all labels together"
         return
     assert all(len(set(found[[name == one for name in groups]])) == 1 for one in set(groups))
     for fold in set(found[found >= 0].tolist()):
