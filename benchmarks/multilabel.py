@@ -1,7 +1,7 @@
 """Any number of labels, on pairs of digits side by side: python benchmarks/multilabel.py --help
 
-Scikit-learn's digits of 8 x 8 pixels, two beside each other and enlarged; the labels of a picture are the set of its two
-digits. Every digit stands in one picture only, so that no handwriting is in training and in test. The frozen head of
+Scikit-learn's digits of 8 x 8 pixels, two beside each other and enlarged; the labels of a picture are the set of its
+two digits. Each digit stands in one picture only, so that no handwriting is in training and in test. The frozen head of
 package weights is fitted and scored by `finetune.run`. A line of JSON for each run is appended to `multilabel.jsonl`,
 and a run that has its line is not repeated.
 """
