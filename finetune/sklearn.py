@@ -16,7 +16,6 @@ from typing import Any, Literal, Self, cast
 
 import numpy as np
 from PIL import Image
-from scipy.special import expit
 from sklearn.base import BaseEstimator, ClassifierMixin, TransformerMixin
 from sklearn.utils import assert_all_finite, check_consistent_length, check_random_state, column_or_1d
 from sklearn.utils.extmath import softmax
@@ -185,7 +184,7 @@ class FinetuneClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc] 
     def predict_proba(self, X: object) -> np.ndarray:
         """Probabilities, float64 (n, classes), in the order of `classes_`; of any number of labels each by itself."""
         logits = self._logits(X)
-        return np.asarray(softmax(logits) if self.thresholds_ is None else expit(logits))
+        return np.asarray(softmax(logits) if self.thresholds_ is None else _sigmoid(logits))
 
     def predict(self, X: object) -> np.ndarray:
         """The most probable class of each image, (n,), or (n, labels) 0 and 1, those above their thresholds.
@@ -194,7 +193,7 @@ class FinetuneClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc] 
         """
         logits = self._logits(X)
         if self.thresholds_ is not None:
-            return np.asarray(expit(logits) > self.thresholds_).astype(self._dtype)
+            return np.asarray(_sigmoid(logits) > self.thresholds_).astype(self._dtype)
         return np.asarray(self.classes_[logits.argmax(axis=1)])
 
     @property
@@ -292,6 +291,10 @@ def _labels(labels: object) -> np.ndarray:
     assert_all_finite(found, input_name="y")
     check_classification_targets(found)
     return np.asarray(found)
+
+
+def _sigmoid(logits: np.ndarray) -> np.ndarray:
+    return np.asarray(np.exp(-np.logaddexp(0, -logits)))  # never overflows
 
 
 def _columns(labels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
