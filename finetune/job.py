@@ -43,6 +43,7 @@ from finetune.recipe.schema import Recipe
 from finetune.runtime import Runtime, StopRequests, generators_kept, seed, start, stop_requests
 from finetune.scores.metrics import scores
 from finetune.scores.predictions import Predictions
+from finetune.scores.thresholds import Thresholds
 from finetune.train import checkpoint
 from finetune.train.boundary import needed
 from finetune.train.loop import Epoch, Training, fit
@@ -350,17 +351,24 @@ def _finish(job: _Job, training: Training, probed: _Probed | None) -> None:
     _say_of_cache(job)
     state = {name: tensor.detach().cpu().contiguous() for name, tensor in training.classifier.state_dict().items()}
     bundle.write("model.safetensors", safetensors.torch.save(state))
+    held_out = bundle.predictions("out_of_fold") if bundle.has("predictions/out_of_fold.npz") else None
     with timings.part("evaluation"):
         validation = _predict(job, training, split.validation, "validation")
+        thresholds = _thresholds(job, validation, held_out)  # before any test image is looked at
         test = _predict(job, training, split.test, "test")
-    if evidence := test or validation:
+    asked = {"validation": validation, "test": test, "out_of_fold": held_out}
+    measured = {name: predictions for name, predictions in asked.items() if predictions is not None}
+    if thresholds:
+        measured = {name: thresholds.applied(predictions) for name, predictions in measured.items()}
+    for name, predictions in measured.items():
+        bundle.write(f"predictions/{name}.npz", predictions.to_bytes())
+    if evidence := measured.get("test", measured.get("validation")):
         mistakes.write(bundle, evidence, split.test if test else split.validation)
         reference.write(bundle, evidence, split.test if test else split.validation, training.setting.preprocessing)
     examples.write(bundle, training.setting)
-    held_out = bundle.predictions("out_of_fold") if bundle.has("predictions/out_of_fold.npz") else None
-    measured = {"validation": validation, "test": test, "out_of_fold": held_out}
-    metrics = {name: scores(predictions) for name, predictions in measured.items() if predictions is not None}
-    bundle.write_json("metrics.json", {**metrics, "images": job.surveyed.counts()})
+    metrics = {name: scores(predictions) for name, predictions in measured.items()}
+    more = {"thresholds": thresholds.to_dict(job.surveyed.classes)} if thresholds else {}
+    bundle.write_json("metrics.json", {**metrics, **more, "images": job.surveyed.counts()})
     if probed:
         _learning_curve(job, *probed)
     timings.write_to(bundle)
@@ -380,7 +388,7 @@ def _predict(job: _Job, training: Training, catalog: Catalog, name: str) -> Pred
     if not len(catalog):
         return None
     setting = training.setting
-    predictions = evaluate(
+    return evaluate(
         training.classifier,
         catalog,
         preprocessing=setting.preprocessing,
@@ -388,8 +396,18 @@ def _predict(job: _Job, training: Training, catalog: Catalog, name: str) -> Pred
         pixels=setting.pixels if name == "validation" else None,
         check=job.check(f"{name} images"),
     )
-    job.bundle.write(f"predictions/{name}.npz", predictions.to_bytes())
-    return predictions
+
+
+def _thresholds(job: _Job, validation: Predictions | None, held_out: Predictions | None) -> Thresholds | None:
+    """Above which each label is answered, where an image may have several."""
+    classes = job.surveyed.classes
+    if not job.surveyed.split.train.multi_label:
+        return None
+    found = Thresholds.of({"validation": validation, "out_of_fold": held_out}, classes=len(classes))
+    record.thresholds(job.bundle, found)
+    for note in found.notes(classes):
+        job.show.say(note)
+    return found
 
 
 def _say_of_cache(job: _Job) -> None:
@@ -402,9 +420,10 @@ def _say_of_cache(job: _Job) -> None:
 
 def _say_start(job: _Job, plan: Plan) -> None:
     counts = job.surveyed.counts()
+    several = ", any number of them for each image" if job.surveyed.split.train.multi_label else ""
     job.show.say(
         f"{counts['train']} training, {counts['validation']} validation and {counts['test']} test images of "
-        f"{len(job.surveyed.classes)} classes; {counts['left_out']} left out"
+        f"{len(job.surveyed.classes)} classes{several}; {counts['left_out']} left out"
     )
     for line in (*job.surveyed.notes, *(plan.reasons if plan.tiers else ())):
         job.show.say(line)

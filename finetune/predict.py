@@ -5,7 +5,7 @@ one padded batch size.
 """
 
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -100,9 +100,10 @@ class Predictor:
     classes: tuple[str, ...]
     preprocessing: Preprocessing
     runtime: Runtime
+    thresholds: tuple[float, ...] | None = None  # of classes, where an image may have any number of them
 
     def predict(self, pictures: Picture | Sequence[Picture]) -> Predictions:
-        """Predictions with `labels=None`, in the order given.
+        """Predictions with `labels=None`, in the order given; with thresholds where an image may have several labels.
 
         pictures: a path or a folder (its images, at any depth), a PIL image, a uint8 array (h, w, 3), or a sequence of
         them. Raises DataError naming every picture that cannot be read, and UsageError for anything that is not a
@@ -111,7 +112,13 @@ class Predictor:
         pictures = gather(pictures)
         keys = tuple(_key(picture, place) for place, picture in enumerate(pictures))
         table = _table(self.logits(pictures), keys, classes=len(self.classes))
-        return Predictions(keys=keys, logits=table, classes=self.classes, labels=None)
+        return self.answered(Predictions(keys=keys, logits=table, classes=self.classes, labels=None))
+
+    def answered(self, predictions: Predictions) -> Predictions:
+        """The predictions with the thresholds, if there are any."""
+        if self.thresholds is None:
+            return predictions
+        return replace(predictions, thresholds=np.array(self.thresholds, dtype=np.float64))
 
     def logits(self, pictures: Sequence[Picture], *, check: Check | None = None) -> list[np.ndarray | UnreadableImage]:
         """As `logits` of this module: for each picture float32 (classes,), or why it cannot be read."""
@@ -127,11 +134,13 @@ def load(path: str | Path) -> Predictor:
         )
     runtime = start()
     classifier = from_bundle(bundle)
+    thresholds = bundle.facts.get("thresholds")
     return Predictor(
         classifier=classifier.to(runtime.device).eval(),
         classes=tuple(bundle.facts["classes"]),
         preprocessing=Preprocessing.from_dict(bundle.facts["preprocessing"]),
         runtime=runtime,
+        thresholds=None if thresholds is None else tuple(map(float, thresholds)),
     )
 
 
@@ -147,8 +156,8 @@ class Score:
 def score_folder(predictor: Predictor, root: Path, *, check: Check | None = None) -> Score:
     """Scores a predictor on a folder or a table of labelled images, whose labels are classes that it knows.
 
-    Raises UsageError for one with train and test in it, and DataError for a class that the predictor does not
-    know.
+    Raises UsageError for one with train and test in it, and as `score` does; DataError for a class that the predictor
+    does not know.
     """
     found = labelled(root)
     splits = sorted({sample.split for sample in found.samples if sample.split})
@@ -161,13 +170,33 @@ def score_folder(predictor: Predictor, root: Path, *, check: Check | None = None
     if unknown:
         lines = [f"{printable(name)!r}{suggestion(name, predictor.classes)}" for name in unknown]
         raise DataError(f"{printable(str(root))}: classes that this bundle does not know{listing(lines)}")
-    known = Catalog(samples=found.samples, classes=predictor.classes, left_out=found.left_out)
+    return score(predictor, Catalog(found.samples, predictor.classes, found.left_out), check=check)
+
+
+def score(predictor: Predictor, known: Catalog, *, check: Check | None = None) -> Score:
+    """Scores a predictor on the images of a catalog over its classes; up to 5 % of a class may be unreadable.
+
+    Raises UsageError where the classes are others, or images have one label and the predictor several, or the other way
+    round; DataError as `census` does.
+    """
+    if known.classes != predictor.classes:
+        raise UsageError("the catalog has other classes than the predictor, or in another order")
+    if known.multi_label != (predictor.thresholds is not None):
+        raise UsageError(
+            f"the catalog's images have {_labelled(known.multi_label)}, and the predictor answers with "
+            f"{_labelled(not known.multi_label)}"
+        )
     with Fingerprints.open() as seen:
         readable, _ = census(known, on_bad_image="skip", threads=predictor.runtime.threads, known=seen)
-    predictions = evaluate(
+    found = evaluate(
         predictor.classifier, readable, preprocessing=predictor.preprocessing, runtime=predictor.runtime, check=check
     )
+    predictions = predictor.answered(found)
     return Score(readable, predictions, scores(predictions))
+
+
+def _labelled(several: bool) -> str:
+    return "any number of labels" if several else "one label each"
 
 
 def from_bundle(bundle: Bundle) -> Classifier:

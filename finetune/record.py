@@ -25,6 +25,7 @@ from finetune.recipe.plan import Plan
 from finetune.recipe.schema import Recipe
 from finetune.runtime import Runtime
 from finetune.scores.predictions import Predictions
+from finetune.scores.thresholds import Thresholds
 from finetune.train.loop import Training
 from finetune.train.setting import Setting
 
@@ -41,6 +42,7 @@ def opened(
             "name": recipe.name,
             "created_by": f"finetune {finetune.__version__}",
             "classes": list(surveyed.classes),
+            "multi_label": surveyed.split.train.multi_label,
             "decided": runtime.to_dict(),
             "versions": versions(),
             "command": list(command),
@@ -101,6 +103,12 @@ def notes(bundle: Bundle, more: Sequence[str]) -> None:
     """Sentences worth knowing, beside those that are there."""
     known = bundle.facts["notes"]
     bundle.describe({**bundle.facts, "notes": [*known, *(note for note in more if note not in known)]})
+
+
+def thresholds(bundle: Bundle, chosen: Thresholds) -> None:
+    """The probabilities above which labels are answered, and what is worth knowing of them."""
+    bundle.describe({**bundle.facts, "thresholds": list(chosen.values)})
+    notes(bundle, chosen.notes(bundle.facts["classes"]))
 
 
 def _trials(bundle: Bundle, found: Probe) -> None:

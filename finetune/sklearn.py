@@ -38,6 +38,7 @@ from finetune.recipe.section import Section
 from finetune.runtime import Precision, start
 from finetune.scores import metrics
 from finetune.scores.predictions import Predictions
+from finetune.scores.thresholds import Thresholds
 
 __all__ = ["FinetuneClassifier", "ImageFeatures", "Refused"]
 
@@ -112,10 +113,13 @@ class FinetuneClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc] 
     schedule: "probe" is the only one; `finetune.run` has the others. backbone to cache: as of `ImageFeatures`.
     random_state: which images are held out together. Fitted, it has
 
-    classes_: the labels, sorted. features_: the ImageFeatures it works with. probe_: the choice and its evidence.
+    classes_: the labels, sorted; where y has a column for each label their numbers. features_: the ImageFeatures it
+    works with. probe_: the choice and its evidence.
     out_of_fold_: Predictions of the training images that were held out, by heads that had not seen them.
     out_of_fold_accuracy_, out_of_fold_log_loss_: their accuracy in 0..1 and log-loss in nats.
     out_of_fold_scores_: all their scores with 95 % intervals, as `finetune.scores.metrics.scores` has them.
+    thresholds_: where y has a column for each label, (labels,) float64 above which probabilities they are answered,
+    chosen on the images that were held out (`finetune.scores.thresholds.choose`); else None.
     """
 
     def __init__(
@@ -146,7 +150,8 @@ class FinetuneClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc] 
         self.random_state = random_state
 
     def fit(self, X: object, y: object, groups: object = None) -> Self:
-        """Fits the head to images and their labels, which are strings, whole numbers or bool.
+        """Fits the head to images and their labels, which are strings, whole numbers or bool; or to any number of them
+        for each image: then y is (n, labels), two of them or more, of 0 and 1.
 
         groups: one for each image; images of one group (a scene, a patient) are held out together. By default copies
         are, images of the same content. Raises ValueError for labels and groups that do not fit, DataError for images
@@ -159,28 +164,37 @@ class FinetuneClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc] 
         labels = _labels(y)
         given = None if groups is None else column_or_1d(groups)
         check_consistent_length(images, labels, given)
-        classes, places = np.unique(labels, return_inverse=True)
+        classes, places = np.unique(labels, return_inverse=True) if labels.ndim == 1 else _columns(labels)
         if len(classes) < 2:
             raise Refused(f"y has 1 class, {printable(str(classes[0]))!r}; there must be two to tell apart")
         features = ImageFeatures(**{name: getattr(self, name) for name in ImageFeatures._get_param_names()})
         self._fit_probe(features, images, places, [str(name) for name in classes], given)
         self.classes_ = classes
         self.features_ = features
+        self._dtype = labels.dtype
         return self
 
     def decision_function(self, X: object) -> np.ndarray:
-        """Logits, float64 (n, classes); of two classes those of the second less those of the first, (n,)."""
+        """Logits, float64 (n, classes); of two classes those of the second less those of the first, (n,), but not where
+        an image may have both.
+        """
         logits = self._logits(X)
-        return logits[:, 1] - logits[:, 0] if logits.shape[1] == 2 else logits
+        return logits[:, 1] - logits[:, 0] if logits.shape[1] == 2 and self.thresholds_ is None else logits
 
     def predict_proba(self, X: object) -> np.ndarray:
-        """Probabilities, float64 (n, classes), in the order of `classes_`."""
-        return np.asarray(softmax(self._logits(X)))
+        """Probabilities, float64 (n, classes), in the order of `classes_`; of any number of labels each by itself."""
+        logits = self._logits(X)
+        return np.asarray(softmax(logits) if self.thresholds_ is None else _sigmoid(logits))
 
     def predict(self, X: object) -> np.ndarray:
-        """The most probable class of each image, (n,). Raises NotFittedError, and else as `ImageFeatures.transform`."""
-        chosen = self._logits(X).argmax(axis=1)
-        return np.asarray(self.classes_[chosen])
+        """The most probable class of each image, (n,), or (n, labels) 0 and 1, those above their thresholds.
+
+        Raises NotFittedError, and else as `ImageFeatures.transform`.
+        """
+        logits = self._logits(X)
+        if self.thresholds_ is not None:
+            return np.asarray(_sigmoid(logits) > self.thresholds_).astype(self._dtype)
+        return np.asarray(self.classes_[logits.argmax(axis=1)])
 
     @property
     def out_of_fold_accuracy_(self) -> float:
@@ -195,7 +209,9 @@ class FinetuneClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc] 
         return metrics.scores(self._held_out)
 
     def __sklearn_tags__(self) -> Any:
-        return _of_images(super().__sklearn_tags__())
+        tags = super().__sklearn_tags__()
+        tags.classifier_tags.multi_label = True
+        return _of_images(tags)
 
     @property
     def _held_out(self) -> Predictions:
@@ -219,13 +235,16 @@ class FinetuneClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc] 
             threads=threads,
         )
         asked = np.flatnonzero(np.isfinite(self.probe_.logits).all(axis=1))
-        self.out_of_fold_ = Predictions(
+        held_out = Predictions(
             keys=tuple(images[place].key for place in asked),
             logits=self.probe_.logits[asked],
             classes=tuple(classes),
             labels=labels[asked],
             groups=None if given is None else tuple(groups[place] for place in asked),
         )
+        chosen = Thresholds.of({"out_of_fold": held_out}, classes=len(classes)) if labels.ndim == 2 else None
+        self.thresholds_ = np.array(chosen.values) if chosen else None
+        self.out_of_fold_ = chosen.applied(held_out) if chosen else held_out
 
     def _logits(self, X: object) -> np.ndarray:
         check_is_fitted(self)
@@ -264,11 +283,26 @@ def _sources(images: object) -> list[Source]:
 
 
 def _labels(labels: object) -> np.ndarray:
-    """Labels (n,), of a kind that names classes."""
+    """Labels (n,), of a kind that names classes; or (n, labels), of 0 and 1."""
+    table = np.asarray(labels.toarray() if hasattr(labels, "toarray") else labels)
+    if table.ndim == 2 and table.shape[1] > 1 and table.dtype.kind in "biuf" and np.isin(table, (0, 1)).all():
+        return table
     found = column_or_1d(labels, warn=True)
     assert_all_finite(found, input_name="y")
     check_classification_targets(found)
     return np.asarray(found)
+
+
+def _sigmoid(logits: np.ndarray) -> np.ndarray:
+    return np.asarray(np.exp(-np.logaddexp(0, -logits)))  # never overflows
+
+
+def _columns(labels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """The numbers of the columns, and where they are set, bool (n, labels)."""
+    has = labels.astype(np.bool_)
+    if lacking := np.flatnonzero(~has.any(axis=0)).tolist():
+        raise Refused(f"no image has label {lacking[0]} of y; each of its {has.shape[1]} columns needs one")
+    return np.arange(has.shape[1]), has
 
 
 def _rows(features: ImageFeatures, images: Sequence[Source]) -> np.ndarray:

@@ -25,6 +25,7 @@ from finetune.frozen.table import features
 from finetune.model import backbone
 from finetune.recipe.network import Random
 from finetune.scores.metrics import scores
+from finetune.scores.thresholds import choose
 from finetune.sklearn import FinetuneClassifier, ImageFeatures
 from tests.conftest import draw
 
@@ -353,6 +354,22 @@ def test_an_image_gets_its_answer_whatever_stands_beside_it(photos: Path) -> Non
     assert np.allclose(together, alone, rtol=0, atol=1e-12)
 
 
+def test_any_number_of_labels_is_a_column_for_each(photos: Path) -> None:
+    given = np.array([[name == "red", name != "blue"] for name in names(photos)])
+    files = paths(photos)
+    fitted = classifier().fit(files, given.astype(int))
+    assert fitted.classes_.tolist() == [0, 1]
+    shares, decision, said = fitted.predict_proba(files), fitted.decision_function(files), fitted.predict(files)
+    np.testing.assert_allclose(shares, 1 / (1 + np.exp(-decision)))
+    assert said.dtype == int
+    assert np.array_equal(said, shares > fitted.thresholds_)
+    assert (said == given).mean() > 0.9
+    held_out = fitted.out_of_fold_
+    assert fitted.thresholds_.tolist() == held_out.thresholds.tolist()
+    assert [one.value for one in choose(held_out)] == fitted.thresholds_.tolist()
+    assert fitted.out_of_fold_accuracy_ == scores(held_out)["subset_accuracy"]["value"]
+
+
 def test_out_of_fold_scores_are_those_of_images_that_were_held_out(photos: Path) -> None:
     fitted = classifier().fit(paths(photos), names(photos))
     held = fitted.out_of_fold_
@@ -406,7 +423,8 @@ def test_random_state_says_what_is_held_out_together(photos: Path) -> None:
     [
         (None, "y should be a 1d array"),
         (["a"] * 23, "inconsistent numbers of samples"),
-        (np.zeros((24, 2)), "y should be a 1d array"),
+        (np.tile([0, 1, 2], (24, 1)), "y should be a 1d array"),
+        (np.zeros((24, 2)), "no image has label 0 of y; each of its 2 columns needs one"),
         (np.linspace(0, 1, 24), "Unknown label type: continuous"),
         ([np.nan] * 24, "Input y contains NaN"),
         (["a"] * 24, "y has 1 class, 'a'; there must be two to tell apart"),

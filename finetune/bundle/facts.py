@@ -70,16 +70,28 @@ def _fault(facts: dict[str, Any]) -> str:
     for name, kind in _KINDS.items():
         if name in facts and not _is(facts[name], kind):
             return f"{name} must be {_JSON_NAMES[kind]}"
+    if type(facts.get("multi_label", False)) is not bool:
+        return "multi_label must be true or false"
+    if "thresholds" in facts and not _are_thresholds(facts["thresholds"], facts.get("classes", [])):
+        return "thresholds must be numbers from 0 to 1, one for each class"
     return _seal_fault(facts) if facts["complete"] else ""
 
 
 def _seal_fault(facts: dict[str, Any]) -> str:
     if lacking := [name for name in _NEEDED if name not in facts]:
         return f"a complete bundle must say its {', '.join(lacking)}"
+    if bool(facts.get("multi_label")) != ("thresholds" in facts):
+        return "a complete bundle has thresholds where multi_label is true, and nowhere else"
     files = facts.get("files")
     if not isinstance(files, dict) or not all(isinstance(digest, str) for digest in files.values()):
         return "files must be an object of SHA-256 texts"
     return ""
+
+
+def _are_thresholds(value: object, classes: list[str]) -> bool:
+    if not isinstance(value, list) or len(value) != len(classes):
+        return False
+    return all(isinstance(one, int | float) and not isinstance(one, bool) and 0 <= one <= 1 for one in value)
 
 
 def _is(value: object, kind: type) -> bool:

@@ -5,8 +5,9 @@ from dataclasses import dataclass
 import numpy as np
 
 from finetune.frozen.choice import Jury
+from finetune.frozen.design import image_weights
 from finetune.recipe.plan import TierKind
-from finetune.scores.metrics import log_losses
+from finetune.scores.metrics import log_losses, right
 
 Array = np.ndarray
 
@@ -48,7 +49,9 @@ class Outcome:
 
 @dataclass(frozen=True, eq=False)
 class Judge:
-    """The truth about the images that are asked about: labels int64 (n,), what belongs together, how classes count."""
+    """The truth about the images that are asked about: labels int64 (n,) or bool (n, classes), what belongs together,
+    how classes count.
+    """
 
     labels: Array
     groups: tuple[str, ...]
@@ -75,21 +78,21 @@ class Judge:
         both = held.asked & against.asked
         labels, weights = self.labels[both], self._weights(both)
         losses, others = log_losses(held.logits[both], labels), log_losses(against.logits[both], labels)
-        right, before = (np.argmax(one.logits[both], axis=1) == labels for one in (held, against))
+        now, before = (right(one.logits[both], labels).astype(float) for one in (held, against))
         return Outcome(
             kind=kind,
             name=name,
             images=int(both.sum()),
             log_loss=float(np.average(losses, weights=weights)),
-            accuracy=float(np.average(right, weights=weights)),
+            accuracy=float(np.average(now, weights=weights)),
             gain=float(np.average(others - losses, weights=weights)),
             standard_error=self._jury(both).error(others - losses),
-            points=float(np.average(right.astype(float) - before, weights=weights)),
+            points=float(np.average(now - before, weights=weights)),
             verdict=verdict,
         )
 
     def _weights(self, chosen: Array) -> Array:
-        return np.asarray(self.class_weights[self.labels[chosen]])
+        return image_weights(self.labels[chosen], self.class_weights)
 
     def _jury(self, chosen: Array) -> Jury:
         numbers = np.unique(np.array(self.groups, dtype=object)[chosen], return_inverse=True)[1]

@@ -8,7 +8,6 @@ from torch import nn
 
 from finetune.data.catalog import Catalog
 from finetune.data.groups import together
-from finetune.errors import UsageError
 from finetune.frozen import probe as probing
 from finetune.frozen.design import DIRECTIONS, SCALINGS, Scaling
 from finetune.frozen.extract import Extractor
@@ -22,7 +21,9 @@ from finetune.recipe.network import Cosine, HeadChoice, Linear, Multilayer
 
 @dataclass(frozen=True, eq=False)
 class Material:
-    """What a probe is fitted to: features float32 (views, n, width), labels int64 (n,), groups and folds."""
+    """What a probe is fitted to: features float32 (views, n, width), labels int64 (n,) or bool (n, classes), groups and
+    folds.
+    """
 
     catalog: Catalog
     features: np.ndarray
@@ -64,12 +65,8 @@ def material(
 ) -> Material:
     """The features of `views` views of every image, and folds in which copies and groups stay together.
 
-    Raises UsageError where images have several labels, DataError where nothing can be held out.
+    Raises DataError where nothing can be held out.
     """
-    if catalog.multi_label:
-        raise UsageError(
-            "a probe needs images of one class each; for several use schedule head, full, gradual or stages"
-        )
     groups, labels = together(catalog.samples), catalog.labels
     features = extractor.pooled(catalog.samples, stages=stages, views=views, check=check)
     return Material(catalog, features, labels, groups, folds(labels, groups, seed=seed))
@@ -98,7 +95,7 @@ def fit(
         folds=given.folds,
         groups=given.groups,
         trials=trials,
-        scalings=_scalings(head),
+        scalings=_scalings(head, several=given.catalog.multi_label),
         threads=threads,
         check=check,
     )
@@ -117,9 +114,11 @@ def described(probe: Probe, stages: Sequence[str]) -> HeadChoice:
     return Linear() if tuple(stages) == ("stage4",) else Multilayer(stages=tuple(stages))  # type: ignore[arg-type]
 
 
-def _scalings(head: HeadChoice | None) -> tuple[Scaling, ...]:
-    """Those whose heads have the shape that is asked for: directions become a cosine head, all else a linear one."""
-    if head is None:
+def _scalings(head: HeadChoice | None, *, several: bool) -> tuple[Scaling, ...]:
+    """Those whose heads have the shape that is asked for: directions become a cosine head, all else a linear one, which
+    it is for any number of labels unless something else is asked for.
+    """
+    if head is None and not several:
         return SCALINGS
     return DIRECTIONS if isinstance(head, Cosine) else tuple(one for one in SCALINGS if one not in DIRECTIONS)
 

@@ -12,6 +12,7 @@ import numpy as np
 
 if TYPE_CHECKING:
     from finetune.errors import UnreadableImage
+    from finetune.predict import Predictor
 
 _PATH = click.Path(path_type=Path)
 _JSON = click.option("--json", "as_json", is_flag=True, help="One JSON object on standard output.")
@@ -22,10 +23,12 @@ _JSON = click.option("--json", "as_json", is_flag=True, help="One JSON object on
 @click.argument("paths", metavar="PATHS…", nargs=-1, required=True, type=_PATH)
 @click.option("--output", type=_PATH, help="Write a .csv or .jsonl file instead of a table.")
 @click.option(
-    "--top", type=click.IntRange(min=1), default=1, show_default=True, help="How many answers for each image."
+    "--top",
+    type=click.IntRange(min=1),
+    help="How many answers for each image: one unless said; labels are all that are above their thresholds.",
 )
 @_JSON
-def predict(bundle: Path, paths: tuple[Path, ...], output: Path | None, top: int, as_json: bool) -> None:
+def predict(bundle: Path, paths: tuple[Path, ...], output: Path | None, top: int | None, as_json: bool) -> None:
     """Answer for images and folders of images, in the order given.
 
     An image that cannot be read is a row with its reason.
@@ -41,10 +44,12 @@ def predict(bundle: Path, paths: tuple[Path, ...], output: Path | None, top: int
         from finetune.predict import gather, load
 
         predictor = load(bundle)
+        if predictor.thresholds is not None and top is not None:
+            raise UsageError("--top has no effect: this bundle answers with every label above its threshold")
         pictures = gather(paths)
         answers = predictor.logits(pictures, check=lambda done, total: show.progress("predicting", done, total))
-    rows = [_row(str(path), answer, predictor.classes, top) for path, answer in zip(pictures, answers, strict=True)]
-    _give(rows, output=output, as_json=as_json, top=top)
+    rows = [_row(str(path), answer, predictor, top or 1) for path, answer in zip(pictures, answers, strict=True)]
+    _give(rows, output=output, as_json=as_json, top=top or 1)
     unread = sum(row["error"] is not None for row in rows)
     if unread:
         click.echo(f"{unread} of {len(rows)} images could not be read; each has a row with the reason", err=True)
@@ -72,14 +77,15 @@ def evaluate(bundle: Path, folder: Path, output: Path | None, as_json: bool) -> 
     with watch() as show:
         from finetune.predict import load, score_folder
 
-        result = score_folder(load(bundle), folder, check=lambda done, total: show.progress("evaluating", done, total))
+        predictor = load(bundle)
+        result = score_folder(predictor, folder, check=lambda done, total: show.progress("evaluating", done, total))
     predictions, catalog = result.predictions, result.catalog
     learnt = {row["sha256"] for row in Bundle.open(bundle).catalog if row["split"] in ("train", "validation")}
     seen = sum(sample.sha256 in learnt for sample in catalog.samples)
     if output:
         rows = [
-            {**_row(key, logits, predictions.classes, 1), "label": predictions.classes[label]}
-            for key, logits, label in zip(predictions.keys, predictions.logits, catalog.labels, strict=True)
+            {**_row(sample.key, logits, predictor, 1), "label": "|".join(sample.labels)}
+            for sample, logits in zip(catalog.samples, predictions.logits, strict=True)
         ]
         _give(rows, output=output, as_json=False, top=1)
     if as_json:
@@ -97,14 +103,24 @@ def evaluate(bundle: Path, folder: Path, output: Path | None, as_json: bool) -> 
         )
 
 
-def _row(path: str, answer: "np.ndarray | UnreadableImage", classes: Sequence[str], top: int) -> dict[str, Any]:
+def _row(path: str, answer: "np.ndarray | UnreadableImage", predictor: "Predictor", top: int) -> dict[str, Any]:
+    """The most probable classes, or all labels above their thresholds, the most probable first, beside `shares` of all
+    labels.
+    """
+    classes, several = predictor.classes, predictor.thresholds is not None
+    shares = dict.fromkeys(classes) if several else {}
     if not isinstance(answer, np.ndarray):
-        return {"path": path, "answers": [], "error": str(answer)}
+        return {"path": path, "answers": [], "shares": shares, "error": str(answer)}
     from finetune.scores.predictions import Predictions
 
-    probabilities = Predictions((path,), answer[None], tuple(classes), None).probabilities[0]
-    best = np.argsort(-probabilities, kind="stable")[:top]
-    return {"path": path, "answers": [(classes[place], float(probabilities[place])) for place in best], "error": None}
+    answered = predictor.answered(Predictions((path,), answer[None], classes, None))
+    probabilities = answered.probabilities[0]
+    best = np.argsort(-probabilities, kind="stable")
+    best = best[answered.predicted[0][best]] if several else best[:top]
+    if several:
+        shares = dict(zip(classes, probabilities.tolist(), strict=True))
+    answers = [(classes[place], float(probabilities[place])) for place in best]
+    return {"path": path, "answers": answers, "shares": shares, "error": None}
 
 
 def _give(rows: Sequence[dict[str, Any]], *, output: Path | None, as_json: bool, top: int) -> None:
@@ -116,8 +132,8 @@ def _give(rows: Sequence[dict[str, Any]], *, output: Path | None, as_json: bool,
     if output is None:
         if not as_json:
             for row in rows:
-                said = ", ".join(f"{printable(name)} {share:.3f}" for name, share in row["answers"]) or row["error"]
-                click.echo(f"{printable(row['path'])}: {said}")
+                said = ", ".join(f"{printable(name)} {share:.3f}" for name, share in row["answers"])
+                click.echo(f"{printable(row['path'])}: {said or row['error'] or 'no label'}")
         return
     if output.suffix.lower() == ".jsonl":
         text = "".join(json.dumps(line, allow_nan=False) + "\n" for line in objects)
@@ -131,28 +147,37 @@ def _object(row: dict[str, Any]) -> dict[str, Any]:
     """What a row is as JSON; undecodable bytes of a path are written as escapes."""
     answers = [{"class": name, "probability": share} for name, share in row["answers"]]
     label = {"label": row["label"]} if "label" in row else {}
+    shares = {"probabilities": row["shares"]} if row["shares"] else {}
     return {
         "path": row["path"].encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace"),
         **label,
         "answers": answers,
+        **shares,
         "error": row["error"],
     }
 
 
 def _csv(rows: Sequence[dict[str, Any]], top: int) -> str:
-    """A header, and a row for each image."""
+    """A header, and a row for each image: its answers, or the labels that it has and the probability of every label."""
     from finetune.errors import cell
 
     labelled = any("label" in row for row in rows)
     top = min(top, max((len(row["answers"]) for row in rows), default=1) or 1)
     table = io.StringIO()
     writer = csv.writer(table, lineterminator="\n")
-    answers = [
-        f"{what}{'' if top == 1 else f'_{place}'}" for place in range(1, top + 1) for what in ("class", "probability")
-    ]
+    several = next((list(row["shares"]) for row in rows if row["shares"]), None)
+    if several:
+        answers = ["labels", *(cell(f"probability of {name}") for name in several)]
+    else:
+        places = [""] if top == 1 else [f"_{place}" for place in range(1, top + 1)]
+        answers = [f"{what}{place}" for place in places for what in ("class", "probability")]
     writer.writerow(["path", *(["label"] if labelled else []), *answers, "error"])
     for row in rows:
-        given = [text for name, share in row["answers"] for text in (cell(name), f"{share:.6f}")]
-        given += [""] * (2 * top - len(given))
+        if several:
+            named = cell("|".join(name for name, _ in row["answers"]))
+            given = [named, *("" if share is None else f"{share:.6f}" for share in row["shares"].values())]
+        else:
+            given = [text for name, share in row["answers"] for text in (cell(name), f"{share:.6f}")]
+            given += [""] * (2 * top - len(given))
         writer.writerow([cell(row["path"]), *([cell(row["label"])] if labelled else []), *given, row["error"] or ""])
     return table.getvalue()

@@ -13,7 +13,8 @@ def headline(metrics: Mapping[str, Any]) -> str:
             said = f"{part} {_accuracy(metrics[part])} on {metrics['images'][part]} images"
             return said if part == "test" else f"{said}, which also chose the epoch: it is optimistic"
     if held_out := metrics.get("out_of_fold"):
-        count = sum(row["support"] for row in held_out["per_class"])
+        several = held_out.get("errors")
+        count = several["images"] if several else sum(row["support"] for row in held_out["per_class"])
         return f"held-out {_accuracy(held_out)} on {count} images, which also chose the head: it is slightly optimistic"
     return "no test and no validation images: nothing was measured"
 
@@ -35,7 +36,8 @@ def scores_table(scores: Mapping[str, Any], *, images: int) -> str:
         for k, value in scores.get("top_k", {}).items()
         if k != "1"
     ]
-    lines.append(f"    {'class':<20}  {'images':>6}  {'recall':<20}  precision")
+    what = "label" if "errors" in scores else "class"
+    lines.append(f"    {what:<20}  {'images':>6}  {'recall':<20}  precision")
     for row in scores["per_class"]:
         name = printable(row["class"], limit=20)
         both = f"{interval(row['recall']):<20}  {interval(row['precision'])}"

@@ -8,6 +8,9 @@ import math
 from collections import Counter, defaultdict
 from collections.abc import Collection, Iterable, Mapping, Sequence
 
+import numpy as np
+
+from finetune.data import stratify
 from finetune.data.catalog import Catalog
 
 Parts = tuple[set[int], set[int], set[int]]  # places in the catalog: training, validation, test
@@ -16,7 +19,7 @@ Parts = tuple[set[int], set[int], set[int]]  # places in the catalog: training, 
 def by_content(
     catalog: Catalog, contents: Sequence[str], places: Iterable[int], *, validation: float, test: float, seed: int
 ) -> Parts:
-    """Shares of the different contents at these places, class by class (all at once where images have many labels).
+    """Shares of the different contents at these places, class by class (all at once where images have any number).
 
     In each class the contents are ranked by SHA-256(seed, content); the first are for testing, the next for validation.
     """
@@ -33,10 +36,27 @@ def by_content(
     held: dict[str, set[str]] = {"test": set(), "validation": set()}
     for members in strata.values():
         ranked = sorted(members, key=lambda content: _rank(content, seed))
+        if catalog.multi_label:
+            _share_labels(catalog, [min(copies[content]) for content in ranked], ranked, held, (test, validation))
+            continue
         testing, validating = _sizes(len(ranked), validation=validation, test=test)
         held["test"].update(ranked[:testing])
         held["validation"].update(ranked[testing : testing + validating])
     return _parts(catalog, copies, held)
+
+
+def _share_labels(
+    catalog: Catalog,
+    places: Sequence[int],
+    ranked: Sequence[str],
+    held: dict[str, set[str]],
+    shares: tuple[float, float],
+) -> None:
+    """Holds out shares of every label, where images have any number of them."""
+    own = catalog.select(places).labels.astype(np.int64)
+    dealt = stratify.dealt(own, np.ones(len(ranked), dtype=np.int64), (*shares, 1 - sum(shares)))
+    for number, part in enumerate(("test", "validation")):
+        held[part].update(content for content, to in zip(ranked, dealt, strict=True) if to == number)
 
 
 def by_group(

@@ -16,11 +16,12 @@ _LIGHT = 50_000_000  # products of one pass over the features, above which a cur
 
 def write(bundle: Bundle, given: Material, probe: Probe, *, seed: int, check: Check | None = None) -> None:
     """Writes the accuracy by the number of images, its law, and what 50 more images of the weakest classes would bring,
-    all of the plain view; nothing where that would take long.
+    all of the plain view; nothing where that would take long, or where images have any number of labels: there is no
+    one accuracy then that a law could be of.
 
     Accuracies and gains are shares in 0…1; the law is error = a + b * images ** -c.
     """
-    if given.features[0].size * given.classes > _LIGHT:
+    if given.catalog.multi_label or given.features[0].size * given.classes > _LIGHT:
         return
     whole = _curve(given, probe, None, seed, check)
     law = power_law(whole.points)

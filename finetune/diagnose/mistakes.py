@@ -10,6 +10,7 @@ from finetune.bundle import Bundle
 from finetune.data import decode
 from finetune.data.catalog import Catalog
 from finetune.data.decode import Preprocessing
+from finetune.scores import mislabelled
 from finetune.scores.predictions import Predictions
 
 SIDE = 96
@@ -23,16 +24,14 @@ _THUMBNAIL = Preprocessing(
 def worst(predictions: Predictions, *, most: int = MOST) -> np.ndarray:
     """Places (k,) int64 of the images that are wrong, the most confident first.
 
-    An image with many labels counts by its worst answer.
+    An image with any number of labels counts by its worst answer.
     """
     assert predictions.labels is not None
-    probabilities = predictions.probabilities
-    if predictions.labels.ndim == 2:
-        confidence = np.where(predictions.labels, 1 - probabilities, probabilities).max(axis=1)
-        wrong = confidence > 0.5
+    wrong = predictions.predicted != predictions.labels
+    if predictions.multilabel:
+        confidence, wrong = mislabelled.confidence(predictions), wrong.any(axis=1)
     else:
-        confidence = probabilities.max(axis=1)
-        wrong = predictions.predicted != predictions.labels
+        confidence = predictions.probabilities.max(axis=1)
     places = np.flatnonzero(wrong)
     return places[np.argsort(-confidence[places], kind="stable")][:most]
 

@@ -11,7 +11,7 @@ import numpy.typing as npt
 
 from finetune.frozen import logistic
 from finetune.frozen.choice import Jury
-from finetune.frozen.design import Design, Scaling
+from finetune.frozen.design import Design, Scaling, image_weights
 from finetune.frozen.families import Trial, heads, votes
 
 Array = npt.NDArray[Any]
@@ -49,7 +49,7 @@ class Bench:
         """What is held out, in order: what `scores` are judged by."""
         held = self.folds >= 0
         labels = self.labels[held]
-        return Jury(labels, self.class_weights[labels], self.folds[held], self.groups[held])
+        return Jury(labels, image_weights(labels, self.class_weights), self.folds[held], self.groups[held])
 
     def scores(self, trials: Iterable[Trial], *, precision: float = logistic.SEARCH) -> dict[Trial, Array]:
         """Of each trial the logits of all images that are held out, in order: float32 (held, classes)."""
@@ -74,12 +74,15 @@ class Bench:
         return table
 
     def first(self) -> Self:
-        """A bench of the first fold and of so many training images that a pass is short, a like share of each class."""
+        """A bench of the first fold and of so many training images that a pass is short, a like share of each class, or
+        of all images where they have any number of labels.
+        """
         asked = self.folds == self.folds[self.folds >= 0].min()
         step = -(-len(self.features) * int((~asked).sum()) // SCREENED)
         rank = np.zeros(len(self.labels), dtype=np.int64)
-        for label in range(self.classes):
-            trained = (self.labels == label) & ~asked
+        strata = np.zeros_like(self.folds) if self.labels.ndim == 2 else self.labels
+        for label in np.unique(strata):
+            trained = (strata == label) & ~asked
             rank[trained] = np.arange(trained.sum())
         kept = asked | (rank % step == 0)
         return replace(

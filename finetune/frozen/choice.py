@@ -12,7 +12,7 @@ import numpy.typing as npt
 
 from finetune.frozen.families import Family, Trial
 from finetune.scores.calibration import temperature
-from finetune.scores.metrics import log_losses
+from finetune.scores.metrics import log_losses, right
 
 Array = npt.NDArray[Any]
 
@@ -37,8 +37,8 @@ class Row:
 class Jury:
     """The images that were held out, in one order with the scores that are judged.
 
-    labels: (n,) int. weights: (n,) float by which an image counts. folds: (n,) int. groups: (n,) int, from 0, what is
-    independent of what.
+    labels: (n,) int, or bool (n, classes). weights: (n,) float by which an image counts. folds: (n,) int. groups: (n,)
+    int, from 0, what is independent of what.
     """
 
     labels: Array
@@ -80,7 +80,7 @@ class Jury:
                 means[trial],
                 means[trial] - means[best],
                 self.error(losses[trial] - losses[best]),
-                self._mean(logits[trial].argmax(axis=1) == self.labels),
+                self._mean(right(logits[trial], self.labels)),
             )
             for trial in scores
         ]

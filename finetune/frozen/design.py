@@ -48,7 +48,8 @@ class Design:
     rows: (m, r), a view of all images before the next: float32, or where they are few against the features rotated into
     the span that they have, float64, which changes no solution (Hastie and Tibshirani 2004, Efficient Quadratic
     Regularization for Expression Arrays, section 2).
-    labels: (m,). weights: (m,) float64, adding up to 1 for an image of weight 1. images: how many there are.
+    labels: (m,), or bool (m, classes) where images have any number. weights: (m,) float64, adding up to 1 for an image
+    of weight 1. images: how many there are.
     """
 
     rows: Array
@@ -66,7 +67,9 @@ class Design:
     def of(
         cls, features: Array, labels: Array, scaling: Scaling, *, classes: int, class_weights: Array | None = None
     ) -> Self:
-        """features: float32 (views, n, d), all finite; labels: (n,) int; class_weights: (classes,) or None."""
+        """features: float32 (views, n, d), all finite; labels: (n,) int or (n, classes) bool; class_weights: (classes,)
+        or None.
+        """
         views, images, width = features.shape
         rows = features.reshape(-1, width)
         normalise = scaling in DIRECTIONS
@@ -80,11 +83,10 @@ class Design:
             rows, basis = _rotated((rows - mean) / deviation)
         else:
             rows = (rows - mean.astype(np.float32)) / deviation.astype(np.float32)
-        of_class = np.ones(classes) if class_weights is None else class_weights
         return cls(
             rows=rows,
-            labels=np.tile(labels, views),
-            weights=np.tile(of_class[labels] / views, views),
+            labels=np.concatenate([labels] * views),
+            weights=np.tile(image_weights(labels, class_weights) / views, views),
             classes=classes,
             images=images,
             normalise=normalise,
@@ -138,6 +140,15 @@ class Design:
         scores = self.rows @ weight.T.astype(self.rows.dtype) + bias.astype(self.rows.dtype)
         scores -= scores.mean(axis=1, keepdims=True)
         return max(float(np.sqrt((scores**2).mean(dtype=np.float64))), _TINY)
+
+
+def image_weights(labels: Array, class_weights: Array | None) -> Array:
+    """(n,) float64: by how much each image counts, as `class_weights` say of its class; 1 where an image has any number
+    of labels, each of which counts the same.
+    """
+    if class_weights is None or labels.ndim == 2:
+        return np.ones(len(labels))
+    return np.asarray(class_weights[labels])
 
 
 def normalised(rows: Array) -> Array:

@@ -30,7 +30,8 @@ class Trial:
 
     family: "ncm", the nearest class mean (Mensink et al. 2013, Distance-Based Image Classification); "cosine",
     normalised class means (Gidaris and Komodakis 2018, section 3.2); "lda", linear discriminants with a shrunk
-    covariance; "logistic", multinomial with an L2 penalty; for comparison only "ridge", least squares on 0 and 1, and
+    covariance; "logistic", multinomial with an L2 penalty, or where images have any number of labels a binary one for
+    each of them: the one family that there is then; for comparison only "ridge", least squares on 0 and 1, and
     "knn", votes of the nearest images.
     scaling: "raw" shifts by the mean and divides by one number, "standardised" by one for each feature, "l2" brings
     every image to length 1, "centred l2" after taking off the mean. All of them end with a mean square of 1 about the
@@ -56,8 +57,9 @@ def fit(
 ) -> Fitted:
     """The head of a trial, its logits divided by `temperature`.
 
-    features: float32 (views, n, d). labels: (n,) int in 0..classes - 1. class_weights: (classes,) float by which an
-    image of each class counts; None counts every image once. precision: at which a search for the best parameters ends.
+    features: float32 (views, n, d). labels: (n,) int in 0..classes - 1, or bool (n, classes). class_weights: (classes,)
+    float by which an image of each class counts; None counts every image once. precision: at which a search for the
+    best parameters ends.
     """
     design = Design.of(features, labels, trial.scaling, classes=classes, class_weights=class_weights)
     (fitted,) = heads(design, trial.family, [trial.strength], precision=precision)
@@ -67,7 +69,11 @@ def fit(
 def heads(
     design: Design, family: Family, strengths: Iterable[float | None], *, precision: float = logistic.SEARCH
 ) -> Iterator[Fitted]:
-    """A head for each strength, in that order; what they share is worked out once."""
+    """A head for each strength, in that order; what they share is worked out once. Raises UsageError for a family that
+    makes no head of such labels.
+    """
+    if design.labels.ndim == 2 and family != "logistic":
+        raise UsageError(f"{family} has one class for each image; with any number of labels there is logistic alone")
     match family:
         case "ncm":
             yield from (_nearest_mean(design) for _ in strengths)
@@ -148,7 +154,8 @@ def _ledoit_wolf(within: Array, share: Array, covariance: Array, design: Design)
 
 
 def _logistic(design: Design, strengths: Sequence[float], precision: float) -> Iterator[Fitted]:
-    parameters = logistic.path(
+    fitted = logistic.label_path if design.labels.ndim == 2 else logistic.path
+    parameters = fitted(
         design.rows,
         design.labels,
         design.weights,

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from finetune.data.stratify import dealt
 from finetune.errors import DataError
 from finetune.recipe.tiers import FEW
 
@@ -22,11 +23,12 @@ _FIFTHS = 5
 def folds(labels: Array, groups: Sequence[str], *, seed: int) -> Array:
     """The fold in which each image is held out, int64 (n,) from 0; -1 for images that are always trained on.
 
-    labels: (n,) int. groups: what must stay together, one name per image: copies, scenes, patients, or the hash of the
-    content. With ten groups or more in every class there are 5 folds, with five to nine 3, with fewer as many as the
-    smallest class has; above 2,000 images one fifth is fold 0 and all else is -1. Groups are ranked by size and
-    SHA-256(seed, group), and each goes to the fold that has the least of its classes. A class that is one group cannot
-    be held out and learnt: it is always trained on, and has no say in the number of folds. Every class has a training
+    labels: (n,) int, or bool (n, classes) where images have any number. groups: what must stay together, one name per
+    image: copies, scenes, patients, or the hash of the content. With ten groups or more in every class there are 5
+    folds, with five to nine 3, with fewer as many as the smallest class has; above 2,000 images one fifth is fold 0 and
+    all else is -1. Groups are ranked by size and SHA-256(seed, group), and each goes to the fold that has the least of
+    its classes, or with any number of labels to the one that `stratify.dealt` says. A class that is one group cannot be
+    held out and learnt: it is always trained on, and has no say in the number of folds. Every class has a training
     image outside every fold. Raises DataError when that leaves nothing to hold out.
     """
     members = _members(groups)
@@ -51,7 +53,8 @@ def folds(labels: Array, groups: Sequence[str], *, seed: int) -> Array:
 
 def never_held_out(labels: Array, folds: Array) -> tuple[int, ...]:
     """The classes, by number, of which no image is in a fold: what is said of the others does not hold for them."""
-    return tuple(int(label) for label in np.setdiff1d(labels, labels[folds >= 0]))
+    every = range(len(labels))
+    return tuple(sorted(_present(labels, every) - _present(labels, np.flatnonzero(folds >= 0).tolist())))
 
 
 def _members(groups: Sequence[str]) -> dict[str, list[int]]:
@@ -61,17 +64,23 @@ def _members(groups: Sequence[str]) -> dict[str, list[int]]:
     return members
 
 
+def _present(labels: Array, places: Sequence[int]) -> set[int]:
+    """The classes of these images."""
+    chosen = labels[list(places)]
+    return set((np.flatnonzero(chosen.any(axis=0)) if labels.ndim == 2 else chosen).tolist())
+
+
 def _single(labels: Array, members: dict[str, list[int]]) -> set[str]:
     """The groups that are the only one of a class."""
     holders: dict[int, set[str]] = defaultdict(set)
     for name, places in members.items():
-        for label in set(labels[places].tolist()):
+        for label in _present(labels, places):
             holders[label].add(name)
     return {name for found in holders.values() if len(found) == 1 for name in found}
 
 
 def _number(labels: Array, groups: Sequence[list[int]]) -> int:
-    counts = Counter(label for places in groups for label in set(labels[places].tolist()))
+    counts = Counter(label for places in groups for label in _present(labels, places))
     smallest = min(counts.values(), default=2)
     return 5 if smallest >= 10 else 3 if smallest >= 5 else max(2, smallest)
 
@@ -82,6 +91,10 @@ def _rank(name: str, seed: int) -> bytes:
 
 def _dealt(labels: Array, members: dict[str, list[int]], ranked: Sequence[str], number: int) -> dict[str, int]:
     """Each group to the fold with the smallest part of its classes so far; of equals the emptiest, then the first."""
+    if labels.ndim == 2:
+        counts = np.array([labels[members[name]].sum(axis=0) for name in ranked]).reshape(-1, labels.shape[1])
+        found = dealt(counts, np.array([len(members[name]) for name in ranked]), [1 / number] * number)
+        return dict(zip(ranked, found.tolist(), strict=True))
     classes = int(labels.max(initial=0)) + 1
     totals = np.bincount(labels, minlength=classes)
     filled = np.zeros((number, classes))
@@ -100,10 +113,10 @@ def _keep_for_training(labels: Array, members: dict[str, list[int]], assigned: d
     while True:
         homes: dict[int, set[int]] = defaultdict(set)
         for name, places in members.items():
-            for label in set(labels[places].tolist()):
+            for label in _present(labels, places):
                 homes[label].add(assigned.get(name, -1))
         lost = {label for label, found in homes.items() if len(found) == 1 and -1 not in found}
         if not lost:
             return
-        for name in [name for name in assigned if lost & set(labels[members[name]].tolist())]:
+        for name in [name for name in assigned if lost & _present(labels, members[name])]:
             del assigned[name]

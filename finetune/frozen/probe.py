@@ -65,25 +65,26 @@ def probe(
 ) -> Probe:
     """The head that out-of-fold log-loss speaks for, refitted on all images.
 
-    features: float32 (views, n, d), view 0 the plain one. labels: (n,) int in 0..classes - 1, every class present.
-    folds: (n,) int as `folds.folds` gives them. groups: what is independent of what, one name per image. trials: what
-    to choose from; None searches all families with `scalings`: 12 strengths of logistic regression and 4 around the
-    best, discriminants, class means, and for comparison ridge regression and nearest neighbours. Where that would take
-    long, what is worth a comparison is found out on one fold and part of the rows. threads: how many fits run beside
-    each other where they are long; the result does not depend on it. check(done, total) is called between fits and may
-    raise to stop.
+    features: float32 (views, n, d), view 0 the plain one. labels: (n,) int in 0..classes - 1, or bool (n, classes)
+    where images have any number, every class present; then logistic regression alone is searched. folds: (n,) int as
+    `folds.folds` gives them. groups: what is independent of what, one name per image. trials: what to choose from; None
+    searches all families with `scalings`: 12 strengths of logistic regression and 4 around the best, discriminants,
+    class means, and for comparison ridge regression and nearest neighbours. Where that would take long, what is worth a
+    comparison is found out on one fold and part of the rows. threads: how many fits run beside each other where they
+    are long; the result does not depend on it. check(done, total) is called between fits and may raise to stop.
 
     Chosen is the simplest family within one standard error of the best trial, in it the best scaling, in that the
     strongest regularisation within one standard error; errors are those of differences image by image, by group
-    (Breiman et al. 1984, Classification and Regression Trees, section 3.4.3). Where the largest class has over three
-    times the images of the smallest, images count inversely to the size of their class. Raises UsageError for arrays
-    that do not fit together, features that are not finite, and trials of which none can win.
+    (Breiman et al. 1984, Classification and Regression Trees, section 3.4.3). Of one label each, where the largest
+    class has over three times the images of the smallest, images count inversely to the size of their class. Raises
+    UsageError for arrays that do not fit together, features that are not finite, and trials of which none can win.
     """
     _refuse(features, labels, classes, folds)
     if trials is not None and not any(trial.family in FROM_SIMPLE for trial in trials):
         raise UsageError(f"no trial that can win: one of {', '.join(FROM_SIMPLE)} is needed")
-    counts = np.bincount(labels, minlength=classes)
-    balanced = bool(counts.max() > IMBALANCED * counts.min())
+    several = labels.ndim == 2
+    counts = labels.sum(axis=0) if several else np.bincount(labels, minlength=classes)
+    balanced = not several and bool(counts.max() > IMBALANCED * counts.min())
     class_weights = len(labels) / (classes * counts) if balanced else np.ones(classes)
     numbers = np.arange(len(labels)) if groups is None else np.unique(np.array(groups, object), return_inverse=True)[1]
     bench = Bench(features, labels, classes, folds, class_weights, numbers, threads, check)
@@ -118,17 +119,19 @@ def cross_validate(
 
 
 def _refuse(features: Array, labels: Array, classes: int, folds: Array) -> None:
-    if features.ndim != 3 or labels.shape != folds.shape or features.shape[1:2] != labels.shape:
+    shapes = (folds.shape, (*folds.shape, classes)) if labels.dtype == np.bool_ else (folds.shape,)
+    if features.ndim != 3 or labels.shape not in shapes or features.shape[1:2] != folds.shape:
         raise UsageError(
             f"features {features.shape}, labels {labels.shape} and folds {folds.shape} do not fit together: "
-            "they must be (views, n, d), (n,) and (n,)"
+            "they must be (views, n, d), (n,) or bool (n, classes), and (n,)"
         )
     if not all(np.isfinite(view).all() for view in features):
         raise UsageError("features that are not finite: nothing can be fitted on them")
     if not (folds >= 0).any():
         raise UsageError("folds without an image: nothing is held out")
     for fold in [-1, *np.unique(folds[folds >= 0]).tolist()]:
-        counts = np.bincount(labels[folds != fold] if fold >= 0 else labels, minlength=classes)
+        trained = labels[folds != fold] if fold >= 0 else labels
+        counts = trained.sum(axis=0) if labels.ndim == 2 else np.bincount(trained, minlength=classes)
         if len(counts) > classes or not counts.all():
             where = f"outside fold {fold}" if fold >= 0 else "among the labels"
             raise UsageError(f"{where} there must be images of the classes 0 to {classes - 1} and no others")
@@ -136,7 +139,8 @@ def _refuse(features: Array, labels: Array, classes: int, folds: Array) -> None:
 
 def _search(bench: Bench, scalings: Sequence[Scaling]) -> dict[Trial, Array]:
     """Everything in all folds; where that takes long, of every family what did best on a part of one fold."""
-    wide = tuple(_everything(scalings))
+    several = bench.labels.ndim == 2
+    wide = tuple(trial for trial in _everything(scalings) if not several or trial.family == "logistic")
     scores = bench.scores(wide if bench.light else _finalists(bench.first(), wide))
     best = next(row.trial for row in bench.jury.table(scores) if row.trial.family == "logistic")
     return scores | bench.scores([replace(best, strength=(best.strength or 1.0) * factor) for factor in FINER])

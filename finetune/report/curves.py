@@ -71,11 +71,9 @@ def loss(epochs: Sequence[Epoch]) -> Chart | None:
     return _chart("Loss", epochs, lambda epoch: epoch.train_loss, lambda epoch: epoch.validation_loss, top=None)
 
 
-def accuracy(epochs: Sequence[Epoch]) -> Chart | None:
+def accuracy(epochs: Sequence[Epoch], *, title: str = "Accuracy") -> Chart | None:
     """Training and validation accuracy; None where there is neither."""
-    return _chart(
-        "Accuracy", epochs, lambda epoch: epoch.train_accuracy, lambda epoch: epoch.validation_accuracy, top=1.0
-    )
+    return _chart(title, epochs, lambda epoch: epoch.train_accuracy, lambda epoch: epoch.validation_accuracy, top=1.0)
 
 
 def growth(curve: Curve) -> Growth | None:

@@ -12,6 +12,7 @@ from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 from finetune.bundle import Bundle
 from finetune.errors import BundleError, printable
 from finetune.recipe.plan import Plan, TierKind
+from finetune.scores import mislabelled
 from finetune.scores.predictions import Predictions
 
 TILE = 96  # pixels; thumbnails lie in one picture, ten to a row
@@ -37,13 +38,24 @@ class Score(_Record):
 
 
 class ClassScores(_Record):
-    """The scores of one class."""
+    """The scores of one class; the last two where an image may have several."""
 
     name: str = Field(alias="class")
     support: int = Field(ge=0)
     precision: Score
     recall: Score
     f1: Score
+    auroc: Score | None = None
+    average_precision: Score | None = None
+
+
+class Errors(_Record):
+    """How often labels were missed and wrongly added, alone and with others, as `scores.mislabelled.errors` has it."""
+
+    images: int = Field(ge=0)
+    missed: list[list[int]]
+    added: list[list[int]]
+    swapped: list[list[int]]
 
 
 class Scores(_Record):
@@ -61,12 +73,28 @@ class Scores(_Record):
     brier: Score | None = None
     per_class: list[ClassScores] = []
     confusion: list[list[int]] | None = None
+    errors: Errors | None = None
+
+
+class Threshold(Score):
+    """The probability above which a label is answered; with a reason where it was not chosen."""
+
+    name: str = Field(alias="class")
+    positives: int = Field(ge=0)
+
+
+class Thresholds(_Record):
+    """The thresholds of all labels, and the part of the images that they were chosen on."""
+
+    part: str
+    per_class: list[Threshold]
 
 
 class _Metrics(_Record):
     test: Scores | None = None
     validation: Scores | None = None
     out_of_fold: Scores | None = None
+    thresholds: Thresholds | None = None
 
 
 class Epoch(_Record):
@@ -179,6 +207,7 @@ class Facts(_Record):
     name: str = ""
     created_by: str = ""
     classes: list[str] = []
+    multi_label: bool = False
     backbone: Network | None = None
     receipt: Receipt | None = None
     preprocessing: dict[str, Any] = {}
@@ -193,13 +222,24 @@ class Facts(_Record):
 
 @dataclass(frozen=True)
 class Mistake:
-    """An image that was answered wrong; `place` is that of its tile in the sprite, `probability` of what was said."""
+    """An image that was answered wrong; `place` is that of its tile in the sprite, `probability` that of what was said,
+    or of several labels how sure the surest wrong answer was; `several`: whether there may be more than one label.
+    """
 
     place: int
     key: str
     labels: tuple[str, ...]
     said: tuple[str, ...]
     probability: float
+    several: bool = False
+
+    @property
+    def missed(self) -> tuple[str, ...]:
+        return tuple(label for label in self.labels if label not in self.said)
+
+    @property
+    def added(self) -> tuple[str, ...]:
+        return tuple(label for label in self.said if label not in self.labels)
 
 
 class _Views(_Record):
@@ -226,6 +266,7 @@ class Evidence:
     test: Scores | None
     validation: Scores | None
     out_of_fold: Scores | None
+    thresholds: Thresholds | None
     heads: tuple[Head, ...]
     ways: tuple[Way, ...]
     curve: Curve | None
@@ -249,6 +290,11 @@ class Evidence:
         """The scores of that part."""
         return self.test or self.validation or self.out_of_fold
 
+    @property
+    def several(self) -> bool:
+        """Whether an image may have several labels."""
+        return self.facts.multi_label or bool(self.scores and self.scores.errors)
+
 
 def gather(bundle: Bundle) -> Evidence:
     """The evidence in a bundle, finished or not; raises BundleError for files that do not fit."""
@@ -264,6 +310,7 @@ def gather(bundle: Bundle) -> Evidence:
         test=metrics.test,
         validation=metrics.validation,
         out_of_fold=metrics.out_of_fold,
+        thresholds=metrics.thresholds,
         heads=tuple(_read(list[Head], bundle, "evidence/probe.json") or ()),
         ways=tuple(_read(list[Way], bundle, "evidence/choice.json") or ()),
         curve=_read(Curve, bundle, "evidence/curve.json"),
@@ -296,11 +343,16 @@ def _checked(kind: type[T], value: object, bundle: Bundle, name: str) -> T:
 
 
 def _must_be_square(scores: Scores | None, bundle: Bundle) -> None:
-    if scores and scores.confusion is not None:
-        size = len(scores.per_class)
-        if [len(row) for row in scores.confusion] != [size] * size:
+    if scores is None:
+        return
+    errors, size = scores.errors, len(scores.per_class)
+    matrices = {"missed": errors.missed, "added": errors.added, "swapped": errors.swapped} if errors else {}
+    if scores.confusion is not None:
+        matrices["confusion"] = scores.confusion
+    for name, matrix in matrices.items():
+        if [len(row) for row in matrix] != [size] * size:
             raise BundleError(
-                f"{_shown(bundle, 'metrics.json')} is damaged: confusion must be {size} rows of {size} numbers"
+                f"{_shown(bundle, 'metrics.json')} is damaged: {name} must be {size} rows of {size} numbers"
             )
 
 
@@ -321,8 +373,20 @@ def _mistakes(bundle: Bundle, part: str) -> tuple[bytes, tuple[Mistake, ...]]:
         raise BundleError(
             f"{_shown(bundle, 'evidence/thumbnails.json')} is damaged: {what} no labelled {part} prediction"
         )
-    probabilities = predictions.probabilities
-    return sprite, tuple(_mistake(predictions, probabilities, rows[key], place) for place, key in enumerate(keys))
+    several = predictions.multilabel
+    answers = predictions.predicted
+    sure = mislabelled.confidence(predictions) if several else predictions.probabilities.max(axis=1)
+    return sprite, tuple(
+        Mistake(
+            place=place,
+            key=key,
+            labels=_named(predictions, predictions.labels[rows[key]]),
+            said=_named(predictions, answers[rows[key]]),
+            probability=float(sure[rows[key]]),
+            several=several,
+        )
+        for place, key in enumerate(keys)
+    )
 
 
 def _views(bundle: Bundle) -> Views | None:
@@ -339,17 +403,10 @@ def _jpeg(bundle: Bundle, name: str) -> bytes:
     return data
 
 
-def _mistake(predictions: Predictions, probabilities: np.ndarray, row: int, place: int) -> Mistake:
-    assert predictions.labels is not None
-    chances = probabilities[row]
-    if predictions.multilabel:
-        true, said = np.flatnonzero(predictions.labels[row]), np.flatnonzero(chances > 0.5)
-        worst = float(np.where(predictions.labels[row], 1 - chances, chances).max())
-    else:
-        true, said = predictions.labels[row : row + 1], predictions.predicted[row : row + 1]
-        worst = float(chances.max())
-    named = [tuple(predictions.classes[i] for i in chosen) for chosen in (true, said)]
-    return Mistake(place=place, key=predictions.keys[row], labels=named[0], said=named[1], probability=worst)
+def _named(predictions: Predictions, answer: np.ndarray) -> tuple[str, ...]:
+    """The names of a class by its number, or of the labels that are True."""
+    chosen = np.flatnonzero(answer) if predictions.multilabel else [answer]
+    return tuple(predictions.classes[place] for place in chosen)
 
 
 def _shown(bundle: Bundle, name: str) -> str:

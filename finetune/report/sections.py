@@ -13,12 +13,14 @@ from itertools import groupby
 from finetune.recipe.section import STAGES
 from finetune.recipe.tiers import named
 from finetune.report import curves, trials, words
+from finetune.report import labels as several_labels
 from finetune.report.evidence import TILE, TILES_PER_ROW, ClassScores, Evidence, Score, Scores
 
 SHOWN = 20  # of a list that may be long
 PAIRS = 12
 REASONS = 8
 GAINS = 12
+ALL_RIGHT = "All labels right"
 PARTS = {"test": "test", "validation": "validation", "out_of_fold": "held-out"}
 LARGEST_MATRIX = 100
 ROOMY_MATRIX = 12
@@ -56,7 +58,7 @@ def headline(evidence: Evidence) -> Section:
         "part": part,
         "words": PARTS[part],
         "images": _images(scores, evidence.facts.images.get(part, 0)),
-        "several": bool(scores and scores.accuracy is None),
+        "several": evidence.several,
         "guess": guess,
         "finished": evidence.finished,
         "epochs": len(evidence.epochs),
@@ -86,10 +88,26 @@ def scores(evidence: Evidence) -> Section | None:
 
 def classes(evidence: Evidence) -> Section | None:
     """Recall, precision and F1 of every class, the weakest first."""
-    if evidence.scores is None or not evidence.scores.per_class:
+    if evidence.scores is None or evidence.several or not evidence.scores.per_class:
         return None
     rows = sorted(evidence.scores.per_class, key=_weakness)
     return Section("classes", "Classes", {"rows": rows, "long": len(rows) > SHOWN})
+
+
+def labels(evidence: Evidence) -> Section | None:
+    """Where an image may have several labels: the threshold of each, and its scores, the weakest first."""
+    if evidence.scores is None or not evidence.several or not evidence.scores.per_class:
+        return None
+    long = len(evidence.scores.per_class) > SHOWN
+    return Section("labels", "Labels", {**several_labels.table(evidence), "long": long})
+
+
+def errors(evidence: Evidence) -> Section | None:
+    """Which labels are missed and which are wrongly added, and what goes wrong in one image."""
+    if evidence.scores is None or evidence.scores.errors is None:
+        return None
+    names = [row.name for row in evidence.scores.per_class]
+    return Section("errors", "Missed and added", several_labels.together(evidence.scores.errors, names))
 
 
 def confusion(evidence: Evidence) -> Section | None:
@@ -128,7 +146,8 @@ def mistakes(evidence: Evidence) -> Section | None:
         (one, TILE * (one.place % TILES_PER_ROW), TILE * (one.place // TILES_PER_ROW), words.number(one.probability, 2))
         for one in evidence.mistakes
     ]
-    return Section("mistakes", "Worst mistakes", {"tiles": tiles, "part": PARTS[evidence.part]})
+    values = {"tiles": tiles, "part": PARTS[evidence.part], "several": evidence.several}
+    return Section("mistakes", "Worst mistakes", values)
 
 
 def more(evidence: Evidence) -> Section | None:
@@ -159,13 +178,17 @@ def choice(evidence: Evidence) -> Section | None:
         "count": len(evidence.heads),
         "taken": trials.family(taken.trial) if taken else "",
         "began": bool(evidence.plan and evidence.plan.phases),
+        "accuracy": ALL_RIGHT if evidence.several else "Accuracy",
+        "several": evidence.several,
     }
     return Section("choice", "How it was chosen", values)
 
 
 def learning(evidence: Evidence) -> Section | None:
     """Loss and accuracy by epoch, and which stages trained when."""
-    charts = [chart for chart in (curves.loss(evidence.epochs), curves.accuracy(evidence.epochs)) if chart]
+    title = ALL_RIGHT if evidence.several else "Accuracy"
+    drawn = (curves.loss(evidence.epochs), curves.accuracy(evidence.epochs, title=title))
+    charts = [chart for chart in drawn if chart]
     if not charts:
         return None
     best = next((epoch.epoch for epoch in reversed(evidence.epochs) if epoch.best), None)
@@ -260,7 +283,9 @@ SECTIONS: tuple[Callable[[Evidence], Section | None], ...] = (
     headline,
     scores,
     classes,
+    labels,
     confusion,
+    errors,
     mistakes,
     more,
     choice,
@@ -286,6 +311,8 @@ def stages(names: tuple[str, ...]) -> str:
 
 
 def _images(scores: Scores | None, otherwise: int) -> int:
+    if scores and scores.errors:
+        return scores.errors.images
     return sum(map(sum, scores.confusion)) if scores and scores.confusion is not None else otherwise
 
 
@@ -313,7 +340,7 @@ def _table(scores: Scores) -> list[tuple[str, str, Score]]:
     flat = f"; guessing gives {1 - 1 / count:.2f}" if count > 1 and scores.accuracy else ""
     found = [
         ("Accuracy", "images answered right", scores.accuracy),
-        ("All labels right", "images whose labels are all answered right", scores.subset_accuracy),
+        (ALL_RIGHT, "images whose labels are all answered right", scores.subset_accuracy),
         ("Balanced accuracy", "mean recall of the classes: each counts the same", scores.balanced_accuracy),
         ("Macro F1", "mean F1 of the classes: recall and precision in one", scores.macro_f1),
         ("Micro F1", "F1 over all answers together", scores.micro_f1),

@@ -13,9 +13,10 @@ import numpy.typing as npt
 
 from finetune.errors import UsageError
 from finetune.scores.intervals import Interval, clustered, groups_of, percentiles, resampled_weights, wilson
+from finetune.scores.mislabelled import errors
 from finetune.scores.predictions import Predictions
 
-__all__ = ["accuracy", "log_loss", "scores", "wilson"]
+__all__ = ["accuracy", "log_loss", "log_losses", "right", "scores", "wilson"]
 
 Array = npt.NDArray[Any]
 Table = dict[str, Array]  # name -> (rows, columns): one row per resample, one column per class where there are classes
@@ -34,7 +35,8 @@ def scores(predictions: Predictions, *, resamples: int = 1000) -> dict[str, Any]
     One label per image: accuracy, balanced_accuracy, macro_f1, log_loss (nats), brier (sum over classes, 0..2; Brier
     1950), top_k {"1", "3", "5" below the number of classes}, per_class and confusion (rows true, columns predicted).
     Several labels: subset_accuracy, macro_f1, micro_f1, macro_auroc, macro_average_precision, log_loss and brier (means
-    over labels), per_class; a label is predicted where its probability passes 0.5.
+    over labels), per_class, and errors as `mislabelled.errors` has them; a label is predicted where its probability is
+    above its threshold.
 
     Proportions (accuracy, top-k, recall, precision) have Wilson's interval, all else the percentile bootstrap; where
     there are groups, everything is resampled by group, and proportions have `intervals.clustered`. A score that is not
@@ -49,16 +51,29 @@ def scores(predictions: Predictions, *, resamples: int = 1000) -> dict[str, Any]
 
 def accuracy(predictions: Predictions) -> float:
     """The share of images that are right, 0..1, alone: as in `scores`; with several labels, all of them right."""
-    labels = _labels(predictions)
-    if predictions.multilabel:
-        return float((labels == (predictions.logits > 0)).all(axis=1).mean())
-    return float((predictions.predicted == labels).mean())
+    answered = predictions.predicted == _labels(predictions)
+    return float((answered.all(axis=1) if predictions.multilabel else answered).mean())
 
 
 def log_loss(predictions: Predictions) -> float:
     """The mean log-loss in nats, alone: as in `scores`."""
-    labels = _labels(predictions)
-    return float((_label_losses if predictions.multilabel else log_losses)(predictions.logits, labels).mean())
+    return float(log_losses(predictions.logits, _labels(predictions)).mean())
+
+
+def log_losses(logits: Array, labels: Array) -> Array:
+    """(n,) float64, in nats, of logits (n, classes); of labels bool (n, classes) the means of the binary log-losses."""
+    exact = logits.astype(np.float64)
+    if labels.ndim == 2:
+        return np.asarray((np.logaddexp(0, exact) - labels * exact).mean(axis=1))
+    exact -= exact.max(axis=1, keepdims=True)
+    return np.asarray(np.log(np.exp(exact).sum(axis=1)) - np.take_along_axis(exact, labels[:, None], axis=1)[:, 0])
+
+
+def right(logits: Array, labels: Array) -> Array:
+    """bool (n,): whether an image is answered right; of labels bool (n, classes) all of them, each at a half."""
+    if labels.ndim == 2:
+        return np.asarray(((logits > 0) == labels).all(axis=1))
+    return np.asarray(logits.argmax(axis=1) == labels)
 
 
 def _labels(predictions: Predictions) -> Array:
@@ -156,13 +171,6 @@ def _ranks(logits: Array, labels: Array) -> Array:
     return np.asarray(((logits > true) | before).sum(axis=1))
 
 
-def log_losses(logits: Array, labels: Array) -> Array:
-    """(n,) float64, in nats, of logits (n, classes)."""
-    exact = logits.astype(np.float64)
-    exact -= exact.max(axis=1, keepdims=True)
-    return np.asarray(np.log(np.exp(exact).sum(axis=1)) - np.take_along_axis(exact, labels[:, None], axis=1)[:, 0])
-
-
 def _brier(probabilities: Array, labels: Array) -> Array:
     true = np.take_along_axis(probabilities, labels[:, None], axis=1)[:, 0]
     return np.asarray((probabilities**2).sum(axis=1) - 2 * true + 1)
@@ -182,10 +190,10 @@ def _totals(weights: Array, labels: Array, classes: int) -> Array:
 
 
 def _several_labels(predictions: Predictions, labels: Array, resamples: int) -> dict[str, Any]:
-    predicted = predictions.logits > 0
+    predicted = predictions.predicted
     actual, named, both = (a.astype(np.float64) for a in (labels, predicted, labels & predicted))
     per_image = {
-        "log_loss": _label_losses(predictions.logits, labels)[:, None],
+        "log_loss": log_losses(predictions.logits, labels)[:, None],
         "brier": ((predictions.probabilities - labels) ** 2).mean(axis=1)[:, None],
         "subset_accuracy": (labels == predicted).all(axis=1).astype(np.float64)[:, None],
     }
@@ -216,13 +224,8 @@ def _several_labels(predictions: Predictions, labels: Array, resamples: int) -> 
         "log_loss": table.loss("log_loss"),
         "brier": table.loss("brier"),
         "per_class": rows,
+        "errors": errors(predictions),
     }
-
-
-def _label_losses(logits: Array, labels: Array) -> Array:
-    """(n,): the mean over the labels of the binary log-loss of each image."""
-    exact = logits.astype(np.float64)
-    return np.asarray((np.logaddexp(0, exact) - labels * exact).mean(axis=1))
 
 
 class _Ranking:

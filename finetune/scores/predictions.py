@@ -18,6 +18,8 @@ from finetune.errors import BundleError, OutOfResources, UsageError, printable
 
 Array = npt.NDArray[Any]
 
+EVEN = 0.5  # the threshold of a label that none was chosen for
+
 _UNREADABLE = (
     OSError,
     ValueError,
@@ -38,7 +40,8 @@ class Predictions:
 
     keys: one per image. logits: (n, classes) float32, finite. labels: (n,) int64 indices into `classes`, or for
     multi-label (n, classes) bool, or None. groups: one name per image, where images belong together (one scene, one
-    patient). Raises UsageError when these do not fit together.
+    patient). thresholds: where an image may have several labels (classes,) float64 in 0..1, the probabilities above
+    which they are answered; None is 0.5 for all of them. Raises UsageError when these do not fit together.
     """
 
     keys: tuple[str, ...]
@@ -46,6 +49,7 @@ class Predictions:
     classes: tuple[str, ...]
     labels: Array | None = None
     groups: tuple[str, ...] | None = None
+    thresholds: Array | None = None
 
     def __post_init__(self) -> None:
         if fault := _fault(self):
@@ -56,8 +60,8 @@ class Predictions:
 
     @property
     def multilabel(self) -> bool:
-        """Whether an image may have several labels: the shape of `labels` decides."""
-        return self.labels is not None and self.labels.ndim == 2
+        """Whether an image may have several labels: then there are thresholds, or `labels` of that shape."""
+        return self.thresholds is not None or (self.labels is not None and self.labels.ndim == 2)
 
     @property
     def probabilities(self) -> Array:
@@ -72,7 +76,11 @@ class Predictions:
 
     @property
     def predicted(self) -> Array:
-        """(n,) int64: the class with the largest logit, the first of equals."""
+        """(n,) int64: the class with the largest logit, the first of equals; or (n, classes) bool when multi-label: the
+        labels whose probability is above their threshold.
+        """
+        if self.multilabel:
+            return np.asarray(self.probabilities > (EVEN if self.thresholds is None else self.thresholds))
         return np.asarray(self.logits.argmax(axis=1), dtype=np.int64)
 
     def to_bytes(self) -> bytes:
@@ -86,6 +94,8 @@ class Predictions:
             members["labels"] = np.ascontiguousarray(self.labels)
         if self.groups is not None:
             members["groups"] = _text(self.groups)
+        if self.thresholds is not None:
+            members["thresholds"] = np.ascontiguousarray(self.thresholds)
         buffer = io.BytesIO()
         np.savez(buffer, allow_pickle=False, **members)  # numpy dates every member 1980
         return buffer.getvalue()
@@ -103,6 +113,7 @@ class Predictions:
                     classes=_texts(members["classes"]),
                     labels=members.get("labels"),
                     groups=_texts(members["groups"]) if "groups" in members else None,
+                    thresholds=members.get("thresholds"),
                 )
         except UsageError as error:
             raise BundleError(f"{printable(source)!r} holds predictions that do not fit together: {error}") from error
@@ -142,6 +153,8 @@ def _fault(predictions: Predictions) -> str:
         return f"logits must be finite, but are not for {len(wrong)} of {len(keys)} images, first {first!r}"
     if predictions.groups is not None and len(predictions.groups) != len(keys):
         return f"groups must be one per key, but are {len(predictions.groups)} for {len(keys)} keys"
+    if predictions.thresholds is not None and (fault := _threshold_fault(predictions.thresholds, labels, classes)):
+        return fault
     return "" if labels is None else _label_fault(labels, keys=keys, classes=classes)
 
 
@@ -157,6 +170,19 @@ def _label_fault(labels: Array, *, keys: tuple[str, ...], classes: tuple[str, ..
     if single and (wrong := np.flatnonzero((labels < 0) | (labels >= width)).tolist()):
         first = wrong[0]
         return f"labels must be 0 to {width - 1}, but the one of {printable(keys[first])!r} is {labels[first]}"
+    return ""
+
+
+def _threshold_fault(thresholds: Array, labels: Array | None, classes: tuple[str, ...]) -> str:
+    if thresholds.shape != (len(classes),) or thresholds.dtype != np.float64:
+        return (
+            f"thresholds must be float64 of shape ({len(classes)},), but are {thresholds.dtype} of shape "
+            f"{thresholds.shape}"
+        )
+    if not ((thresholds >= 0) & (thresholds <= 1)).all():
+        return "thresholds must be probabilities, 0 to 1"
+    if labels is not None and labels.ndim == 1:
+        return "thresholds belong to images that may have several labels, but these have one each"
     return ""
 
 

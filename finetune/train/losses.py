@@ -5,6 +5,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+MOST = 10.0  # times that a positive answer counts as much as a negative one, and the other way round
+
 
 def loss(logits: Tensor, labels: Tensor, *, smoothing: float = 0.0, class_weights: Tensor | None = None) -> Tensor:
     """The mean loss of a batch, float32, on logits (n, classes).
@@ -24,12 +26,15 @@ def loss(logits: Tensor, labels: Tensor, *, smoothing: float = 0.0, class_weight
 def balanced_weights(labels: np.ndarray, *, classes: int) -> Tensor:
     """Weights (classes,) float32, inversely proportional to how often a class occurs, with a mean of 1 over images.
 
-    labels: int64 (n,), or bool (n, classes), where the weight of a class is its negatives per positive. A class that
-    does not occur gets weight 1.
+    labels: int64 (n,), or bool (n, classes), where the weight of a class is its negatives per positive, so that both
+    count the same (King and Zeng 2001, Logistic Regression in Rare Events Data, section 3.2), within 1/10 and 10: by
+    the whole inverse frequency a few images of rare classes would steer every step (Cui et al. 2019, Class-Balanced
+    Loss Based on Effective Number of Samples, section 1). A class that does not occur gets weight 1.
     """
     if labels.ndim == 2:
         positives = labels.sum(axis=0)
-        weights = np.where(positives > 0, (len(labels) - positives) / np.maximum(positives, 1), 1.0)
+        ratio = np.clip((len(labels) - positives) / np.maximum(positives, 1), 1 / MOST, MOST)
+        weights = np.where(positives > 0, ratio, 1.0)
     else:
         counts = np.bincount(labels, minlength=classes)
         weights = np.where(counts > 0, len(labels) / ((counts > 0).sum() * np.maximum(counts, 1)), 1.0)

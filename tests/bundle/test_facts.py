@@ -99,3 +99,28 @@ def test_a_folder_of_bundles_names_them(tmp_path):
 def test_the_place_of_a_fault_is_named():
     with pytest.raises(BundleError, match=r"'history\.jsonl:3' is damaged"):
         parse("{", source="history.jsonl:3")
+
+
+@pytest.mark.parametrize(
+    ("changes", "reason"),
+    [
+        ({"multi_label": 1}, "multi_label must be true or false"),
+        ({"multi_label": True, "thresholds": [0.5]}, "thresholds must be numbers from 0 to 1, one for each class"),
+        ({"multi_label": True, "thresholds": [0.5, 1.5]}, "thresholds must be numbers from 0 to 1, one for each class"),
+        (
+            {"multi_label": True, "thresholds": [0.5, True]},
+            "thresholds must be numbers from 0 to 1, one for each class",
+        ),
+        ({"multi_label": True, "thresholds": "ab"}, "thresholds must be numbers from 0 to 1, one for each class"),
+        ({"multi_label": True}, "has thresholds where multi_label is true, and nowhere else"),
+        ({"thresholds": [0.5, 0.5]}, "has thresholds where multi_label is true, and nowhere else"),
+    ],
+)
+def test_thresholds_that_a_reader_cannot_rely_on_are_refused(tmp_path, changes, reason):
+    assert reason in refused(tmp_path, json.dumps(WHOLE | changes))
+
+
+def test_a_bundle_of_any_number_of_labels_has_thresholds(tmp_path):
+    facts = WHOLE | {"multi_label": True, "thresholds": [0.25, 1]}
+    (tmp_path / "bundle.json").write_bytes(dump(facts))
+    assert read_facts(tmp_path) == facts

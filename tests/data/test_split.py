@@ -1,6 +1,7 @@
 import hashlib
 from dataclasses import replace
 
+import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -488,3 +489,40 @@ def test_a_stored_split_of_other_images_is_refused():
     first = split(catalog({"a": 20, "b": 20}), Stratified(), seed=3)
     with pytest.raises(DataError, match="none of the images is in that split"):
         split(in_groups({"g": 9}), Stored(of="x"), seed=0, before=stored(first))
+
+
+def of_many(n, *, seed=0):
+    """Images with any number of four labels, one of them rare."""
+    generator = np.random.default_rng(seed)
+    has = generator.random((n, 4)) < (0.5, 0.3, 0.15, 0.03)
+    samples = [
+        Sample(
+            f"{number:04}",
+            None,
+            tuple(name for name, is_so in zip("abcd", row, strict=True) if is_so),
+            sha256=sha(number),
+        )
+        for number, row in enumerate(has)
+    ]
+    return Catalog(tuple(samples), ("a", "b", "c", "d"))
+
+
+def test_of_any_number_of_labels_each_is_shared_out():
+    known = of_many(400)
+    parts = split(known, Stratified(validation=0.2, test=0.2), seed=0)
+    assert sizes(parts) == pytest.approx((240, 80, 80), abs=2)
+    for name, images in known.counts().items():
+        for part, share in ((parts.test, 0.2), (parts.validation, 0.2)):
+            assert part.counts()[name] == pytest.approx(share * images, abs=1.5)
+    again = split(known.select(np.random.default_rng(0).permutation(400)), Stratified(validation=0.2, test=0.2), seed=0)
+    assert sides(again) == sides(parts)
+    assert sides(split(known, Stratified(validation=0.2, test=0.2), seed=1)) != sides(parts)
+
+
+def test_of_any_number_of_labels_copies_stay_together_and_each_label_is_trained():
+    known = of_many(60)
+    twice = replace(known, samples=(*known.samples, *(replace(one, key=f"copy {one.key}") for one in known.samples)))
+    parts = sides(split(twice, Stratified(validation=0.3, test=0.3), seed=0))
+    assert all(parts[key] == parts[f"copy {key}"] for key in known.keys)
+    trained = split(twice, Stratified(validation=0.3, test=0.3), seed=0).train
+    assert min(trained.counts().values()) > 0

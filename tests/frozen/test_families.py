@@ -251,3 +251,48 @@ def test_a_kind_says_whether_features_are_brought_to_length_one():
         assert (fitted.centre is not None) == (trial.scaling == "centred l2")
         doubled = fitted.logits(2 * features[0])
         assert np.allclose(doubled, fitted.logits(features[0]), atol=1e-3) == (trial.scaling == "l2")
+
+
+# any number of labels
+
+
+def marked(images, width, *, classes=3, views=1, seed=0):
+    """Features that tell labels with noise, and labels bool (images, classes)."""
+    generator = np.random.default_rng(seed)
+    labels = generator.random((images, classes)) < np.linspace(0.2, 0.6, classes)
+    own = labels @ generator.normal(size=(classes, width)) + generator.normal(size=(images, width))
+    return (own + 0.1 * generator.normal(size=(views, images, width))).astype(np.float32), labels
+
+
+@pytest.mark.parametrize("shape", [FEW, MANY])
+@pytest.mark.parametrize("scaling", SCALINGS)
+@pytest.mark.parametrize("strength", [0.01, 1.0])
+def test_of_any_number_of_labels_each_has_the_regression_of_its_own(scaling, strength, shape):
+    features, labels = marked(*shape)
+    asked = marked(*shape, seed=1)[0][0]
+    found = fit(features, labels, Trial("logistic", scaling, strength), classes=3)
+    training, questions = scaled(asked, scaling, features[0])
+    for place in range(3):
+        peer = LogisticRegression(C=strength, tol=1e-10, max_iter=20_000).fit(training, labels[:, place])
+        np.testing.assert_allclose(
+            found.logits(asked)[:, place], peer.decision_function(questions), rtol=1e-3, atol=1e-2
+        )
+
+
+def test_a_label_of_all_images_or_of_none_is_said_to_be_so_as_surely_as_their_number_allows():
+    features, labels = marked(*MANY)
+    labels[:, 0], labels[:, 2] = True, False
+    found = fit(features, labels, Trial("logistic", "raw", 1.0), classes=3)
+    assert not found.weight[[0, 2]].any()
+    assert found.bias[[0, 2]].tolist() == pytest.approx([np.log(301), -np.log(301)], rel=1e-6)
+    alone = fit(features, labels[:, 1:2], Trial("logistic", "raw", 1.0), classes=1)
+    np.testing.assert_allclose(found.weight[1], alone.weight[0], atol=1e-5)
+    constant = fit(features, labels[:, [0, 2]], Trial("logistic", "raw", 1.0), classes=2)
+    assert not constant.weight.any()
+
+
+@pytest.mark.parametrize("family", ["ncm", "cosine", "lda", "ridge"])
+def test_families_of_one_class_each_are_refused_for_any_number_of_labels(family):
+    features, labels = marked(*MANY)
+    with pytest.raises(UsageError, match=f"{family} has one class for each image"):
+        fit(features, labels, Trial(family, "l2", 0.5), classes=3)

@@ -119,3 +119,37 @@ def test_groups_never_straddle_and_every_class_is_trained_on_outside_every_fold(
         assert homes.setdefault(group, fold) == fold
     for fold in set(found[found >= 0].tolist()):
         assert set(labels[found != fold].tolist()) == set(labels.tolist())
+
+
+def several(n, *, seed=0):
+    """Any number of five labels, one of them rare."""
+    return np.random.default_rng(seed).random((n, 5)) < (0.6, 0.4, 0.25, 0.2, 0.07)
+
+
+def test_of_any_number_of_labels_each_is_spread_evenly():
+    labels = several(200)
+    found = folds(labels, alone(200), seed=0)
+    table = np.array([labels[found == fold].sum(axis=0) for fold in range(5)])
+    assert np.ptp(table, axis=0).max() <= 2
+    assert np.ptp(np.bincount(found)) <= 2
+    order = np.random.default_rng(3).permutation(200)
+    names = alone(200)
+    np.testing.assert_array_equal(folds(labels[order], [names[place] for place in order], seed=0), found[order])
+    assert (folds(labels, names, seed=1) != found).any()
+
+
+@settings(max_examples=100, deadline=None, derandomize=True)
+@given(st.integers(4, 60), st.integers(2, 20), st.integers(0, 99))
+def test_of_any_number_of_labels_groups_stay_whole_and_each_label_is_trained_on(images, names, seed):
+    labels = several(images, seed=seed)
+    groups = [f"g{number}" for number in np.random.default_rng(seed).integers(0, names, images)]
+    try:
+        found = folds(labels, groups, seed=seed)
+    except DataError:
+        assert names < 6 or images < 20, "only few images and groups can tie all labels together"
+        return
+    assert all(len(set(found[[name == one for name in groups]])) == 1 for one in set(groups))
+    for fold in set(found[found >= 0].tolist()):
+        assert np.array_equal(labels[found != fold].any(axis=0), labels.any(axis=0))
+    never = {place for place in range(5) if labels[:, place].any() and not labels[found >= 0, place].any()}
+    assert set(never_held_out(labels, found)) == never

@@ -231,3 +231,50 @@ def test_features_that_are_not_finite_are_refused(value):
 def test_a_probe_loads_no_torch():
     script = "import sys, finetune.frozen.probe, finetune.frozen.curve; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", script], check=False).returncode == 0
+
+
+def marked(images=90, width=40, *, views=1, seed=0):
+    """Features and any number of three labels, the last of which nothing tells."""
+    generator = np.random.default_rng(seed)
+    labels = generator.random((images, 3)) < (0.5, 0.3, 0.4)
+    own = labels[:, :2] @ np.random.default_rng(99).normal(size=(2, width)) + generator.normal(size=(images, width))
+    return (own + 0.05 * generator.normal(size=(views, images, width))).astype(np.float32), labels
+
+
+def test_of_any_number_of_labels_the_probe_is_a_regression_for_each():
+    features, labels = marked(views=2)
+    of = folds(labels, alone(90), seed=0)
+    found = probe(features, labels, classes=3, folds=of, scalings=("raw", "standardised"))
+    assert {row.trial.family for row in found.table} == {"logistic"}
+    assert (found.fitted.kind, found.balanced) == ("linear", False)
+    losses = np.logaddexp(0, np.where(labels, -1, 1) * found.logits).mean(axis=1)
+    (row,) = (row for row in found.table if row.trial == found.trial)
+    assert row.log_loss == pytest.approx(losses.mean(), rel=1e-5)
+    assert row.accuracy == pytest.approx(((found.logits > 0) == labels).all(axis=1).mean())
+    right = ((found.logits > 0) == labels).mean(axis=0)
+    assert right[:2].min() > 0.8 > right[2]
+    near = [
+        one for one in found.table if one.difference <= one.standard_error and one.trial.scaling == found.trial.scaling
+    ]
+    assert found.trial.strength == min(one.trial.strength for one in near)
+    again = cross_validate(features, labels, found.trial, classes=3, folds=of)
+    np.testing.assert_allclose(again, found.logits, atol=1e-6)
+
+
+def test_of_any_number_of_labels_a_long_search_gives_a_probe_too(monkeypatch):
+    features, labels = marked(300)
+    monkeypatch.setattr(bench, "LIGHT", 0)
+    monkeypatch.setattr(bench, "SCREENED", 100)
+    found = probe(features, labels, classes=3, folds=folds(labels, alone(300), seed=0), threads=2)
+    assert found.trial.family == "logistic"
+    assert (((found.logits > 0) == labels).mean(axis=0)[:2] > 0.8).all()
+
+
+def test_labels_that_no_image_outside_a_fold_has_are_refused():
+    features, labels = marked()
+    labels[:, 2] = np.arange(90) < 3
+    of = np.where(np.arange(90) < 3, 0, 1)
+    with pytest.raises(UsageError, match="outside fold 0 there must be images of the classes 0 to 2"):
+        probe(features, labels, classes=3, folds=of)
+    with pytest.raises(UsageError, match=r"\(n,\) or bool \(n, classes\)"):
+        probe(features, labels.astype(int), classes=3, folds=of)

@@ -148,3 +148,14 @@ def test_thumbnails_need_labelled_predictions(make_bundle):
     bundle.write("predictions/test.npz", bare.to_bytes())
     with pytest.raises(BundleError, match="its images have no labelled test prediction"):
         gather(bundle)
+
+
+@pytest.mark.parametrize("name", ["missed", "added", "swapped"])
+def test_errors_of_another_size_than_the_labels_are_refused(name, make_bundle, several):
+    bundle = make_bundle(several.classes, predictions={"test": several}, test=0, validation=0, sealed=False)
+    metrics = bundle.metrics
+    metrics["test"]["errors"][name] = [[1, 2]]
+    bundle.write_json("metrics.json", metrics)
+    bundle.seal()
+    with pytest.raises(BundleError, match=f"{name} must be 3 rows of 3 numbers"):
+        gather(bundle)

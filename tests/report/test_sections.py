@@ -1,6 +1,7 @@
 import numpy as np
 import pytest
 
+from finetune import report
 from finetune.bundle import Bundle
 from finetune.recipe.plan import Plan
 from finetune.report import sections
@@ -32,9 +33,9 @@ def test_stages_are_named_in_short(names, words):
 
 
 def test_a_run_that_chose_and_trained_has_every_section(make_chosen):
-    assert list(named(make_chosen([BASELINE, TUNED], 0.5, views=("a.jpg",)))) == [
-        make.__name__ for make in sections.SECTIONS
-    ]
+    several = {"labels", "errors"}
+    expected = [make.__name__ for make in sections.SECTIONS if make.__name__ not in several]
+    assert list(named(make_chosen([BASELINE, TUNED], 0.5, views=("a.jpg",)))) == expected
 
 
 def test_a_run_without_an_epoch_has_no_section_on_learning(make_probed):
@@ -99,7 +100,7 @@ def test_files_left_out_are_grouped_by_reason_while_reasons_are_few(make_bundle)
 
 def test_scores_of_several_labels_have_their_own_rows(make_bundle, several):
     found = named(make_bundle(several.classes, predictions={"test": several}, test=0, validation=0))
-    assert "confusion" not in found
+    assert not {"classes", "confusion"} & set(found)
     assert found["headline"]["images"] == 40
     assert found["headline"]["several"]
     assert found["headline"]["guess"] is None
@@ -215,3 +216,38 @@ def test_what_is_yet_to_be_tried_stands_in_the_plan(make_bundle):
     assert [name for name, _ in found["plan"]["tiers"]] == ["a head on the frozen features", "training the last stage"]
     assert any("not tried" in reason for reason in found["plan"]["reasons"])
     assert not found["headline"]["trains"]
+
+
+def test_labels_stand_with_their_thresholds_the_weakest_first(make_bundle, several):
+    rows = [
+        {"class": "boat", "value": 0.31, "low": 0.2, "high": 0.5, "positives": 17, "reason": ""},
+        {"class": "cow", "value": 0.5, "low": None, "high": None, "positives": 4, "reason": "too few"},
+        {"class": "sky", "value": 0.62, "low": 0.4, "high": 0.7, "positives": 20, "reason": ""},
+    ]
+    bundle = make_bundle(several.classes, predictions={"test": several}, test=0, validation=0, sealed=False)
+    bundle.write_json("metrics.json", {**bundle.metrics, "thresholds": {"part": "out_of_fold", "per_class": rows}})
+    bundle.seal()
+    found = named(bundle)["labels"]
+    weakest = [row.f1.value for row, _ in found["rows"]]
+    assert weakest == sorted(weakest)
+    assert {row.name: threshold.value for row, threshold in found["rows"]} == {"boat": 0.31, "cow": 0.5, "sky": 0.62}
+    assert found["kept"] == [("cow", "too few")]
+    assert (found["chosen_on"], found["same"]) == ("images held out in turn", False)
+    text = report.render(bundle)
+    assert "keeps 0.5: too few" in text
+    assert "Thresholds have the highest F1 on images held out in turn." in text
+
+
+def test_errors_that_come_in_one_image_are_counted_of_the_first(make_bundle, several):
+    found = named(make_bundle(several.classes, predictions={"test": several}, test=0, validation=0))["errors"]
+    missed, added = several.labels & ~several.predicted, several.predicted & ~several.labels
+    assert found["images"] == 40
+    assert {row[0]: row[1:] for row in found["rows"]} == {
+        name: (missed[:, place].sum(), added[:, place].sum()) for place, name in enumerate(several.classes)
+    }
+    wrong = {"missed": missed, "added": added}
+    for count, first, what, second, other, total in found["pairs"]:
+        one, two = (several.classes.index(name) for name in (first, second))
+        assert count == (wrong[what][:, one] & wrong[other][:, two]).sum() > 0
+        assert total == wrong[what][:, one].sum()
+    assert [pair[0] for pair in found["pairs"]] == sorted((pair[0] for pair in found["pairs"]), reverse=True)

@@ -91,3 +91,31 @@ def test_nothing_to_learn_from_is_refused(weights):
 def test_weights_that_are_all_nothing_are_refused():
     with pytest.raises(UsageError, match="at least one that counts"):
         temperature(np.ones((2, 3)), np.zeros(2, dtype=int), np.zeros(2))
+
+
+def several(n, classes, *, true, seed=0):
+    """Logits of labels that were each drawn from sigmoid(logits / true)."""
+    generator = np.random.default_rng(seed)
+    logits = 3 * generator.normal(size=(n, classes))
+    return logits.astype(np.float32), generator.random((n, classes)) < 1 / (1 + np.exp(-logits / true))
+
+
+@pytest.mark.parametrize("true", [0.3, 1.0, 4.0])
+def test_the_temperature_that_several_labels_were_drawn_with_is_found(true):
+    logits, labels = several(20_000, 3, true=true)
+    assert temperature(logits, labels) == pytest.approx(true, rel=0.03)
+
+
+@settings(max_examples=40, deadline=None, derandomize=True)
+@given(st.integers(2, 60), st.integers(1, 8), st.floats(0.05, 20), st.integers(0, 99), st.floats(0, 0.2))
+def test_no_other_temperature_of_several_labels_has_a_smaller_loss(n, classes, true, seed, smoothing):
+    logits, labels = several(n, classes, true=true, seed=seed)
+    weights = np.random.default_rng(seed).uniform(0.1, 3, n)
+    targets = labels * (1 - smoothing) + smoothing / 2
+
+    def loss(heat):
+        exact = logits.astype(np.float64) / heat
+        return np.average((np.logaddexp(0, exact) - targets * exact).mean(axis=1), weights=weights)
+
+    found = temperature(logits, labels, weights, smoothing=smoothing)
+    assert all(loss(found) <= loss(other) + 1e-9 for other in np.geomspace(0.01, 100, 60))

@@ -180,3 +180,29 @@ def test_any_cut_or_flipped_byte_is_refused_or_harmless():
     for data in damaged:
         with contextlib.suppress(BundleError):
             assert len(Predictions.from_bytes(data, source="p")) == 2
+
+
+def test_thresholds_decide_which_of_several_labels_are_answered_and_are_kept():
+    logits = np.array([[0.0, 2.0], [-1.0, 0.5]], np.float32)
+    several = Predictions(("0", "1"), logits, ("a", "b"), None, thresholds=np.array([0.25, 0.7]))
+    assert several.multilabel
+    assert several.predicted.tolist() == [[True, True], [True, False]]
+    again = Predictions.from_bytes(several.to_bytes(), source="x")
+    assert again.thresholds.tolist() == [0.25, 0.7]
+    half = Predictions(("0", "1"), logits, ("a", "b"), np.zeros((2, 2), np.bool_))
+    assert half.predicted.tolist() == [[False, True], [False, True]]
+
+
+@pytest.mark.parametrize(
+    ("thresholds", "labels", "reason"),
+    [
+        (np.array([0.5]), None, r"thresholds must be float64 of shape \(2,\), but are float64 of shape \(1,\)"),
+        (np.array([0.5, 0.5], np.float32), None, "but are float32 of shape"),
+        (np.array([0.5, 1.5]), None, "thresholds must be probabilities, 0 to 1"),
+        (np.array([0.5, np.nan]), None, "thresholds must be probabilities, 0 to 1"),
+        (np.array([0.5, 0.5]), np.array([0]), "thresholds belong to images that may have several labels"),
+    ],
+)
+def test_thresholds_that_do_not_fit_are_refused(thresholds, labels, reason):
+    with pytest.raises(UsageError, match=reason):
+        Predictions(("0",), np.zeros((1, 2), np.float32), ("a", "b"), labels, thresholds=thresholds)

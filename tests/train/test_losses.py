@@ -49,3 +49,9 @@ def test_weights_of_many_labels_are_negatives_per_positive() -> None:
 
 def test_logits_in_half_precision_give_a_float32_loss() -> None:
     assert loss(LOGITS.bfloat16(), torch.tensor([0, 1])).dtype == torch.float32
+
+
+def test_weights_of_many_labels_are_at_most_ten_and_at_least_a_tenth() -> None:
+    labels = np.zeros((100, 4), dtype=np.bool_)
+    labels[0, 0] = labels[:99, 1] = labels[:, 2] = True
+    assert balanced_weights(labels, classes=4).tolist() == pytest.approx([10.0, 0.1, 0.1, 1.0])
