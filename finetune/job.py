@@ -3,7 +3,6 @@
 Nothing here is clever: each line calls the room that knows how.
 """
 
-import contextlib
 import shutil
 import time
 from collections.abc import Sequence
@@ -34,7 +33,7 @@ from finetune.model.backbone import Backbone
 from finetune.model.classifier import Classifier
 from finetune.predict import Check, evaluate
 from finetune.recipe import file as recipe_file
-from finetune.recipe import planning
+from finetune.recipe import planning, plantext
 from finetune.recipe.machine import versions
 from finetune.recipe.network import HeadChoice, Linear
 from finetune.recipe.plan import Plan
@@ -380,8 +379,14 @@ def _finish(job: _Job, training: Training, probed: _Probed | None) -> None:
 def _learning_curve(job: _Job, given: Material, probe: Probe) -> None:
     """What more images would bring; `auto` leaves it out when its time is over before the curve is whole."""
     check = ending(job.check("learning curve"), job.budget.over)
-    with job.timings.part("learning curve"), contextlib.suppress(OutOfTime):
-        growth.write(job.bundle, given, probe, seed=job.recipe.seed, check=check)
+    with job.timings.part("learning curve"):
+        try:
+            why_not = growth.write(job.bundle, given, probe, seed=job.recipe.seed, check=check)
+        except OutOfTime:
+            why_not = "no learning curve: there is no time left within the budget"
+    if why_not:
+        job.show.say(why_not)
+        record.notes(job.bundle, [why_not])
 
 
 def _predict(job: _Job, training: Training, catalog: Catalog, name: str) -> Predictions | None:
@@ -426,5 +431,7 @@ def _say_start(job: _Job, plan: Plan) -> None:
         f"{len(job.surveyed.classes)} classes{several}; {counts['left_out']} left out"
     )
     for line in (*job.surveyed.notes, *(plan.reasons if plan.tiers else ())):
+        job.show.say(line)
+    for line in plantext.tried(plan, job.recipe) if plan.tiers and plan.chosen is None else ():
         job.show.say(line)
     job.show.say(f"bundle: {printable(str(job.bundle.folder))}")

@@ -23,6 +23,7 @@ from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import check_is_fitted
 
 from finetune.data.decode import Fit, Preprocessing
+from finetune.data.groups import together
 from finetune.data.store import Store
 from finetune.errors import UsageError, printable
 from finetune.frozen import probe as probing
@@ -224,7 +225,8 @@ class FinetuneClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc] 
         threads = start().threads
         found = hashes(images, preprocessing=_network(features)[1], threads=threads)
         images = [replace(image, sha256=sha256) for image, sha256 in zip(images, found, strict=True)]
-        groups = tuple(found if given is None else map(str, given))
+        named = [None] * len(found) if given is None else [str(group) for group in given]
+        groups = together(list(zip(found, named, strict=True)))
         seed = int(check_random_state(self.random_state).randint(2**31))
         self.probe_ = probing.probe(
             _rows(features, images)[None],

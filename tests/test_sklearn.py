@@ -402,11 +402,13 @@ def test_groups_and_copies_are_held_out_together(photos: Path) -> None:
     fitted = classifier().fit(paths(photos), names(photos), groups=groups)
     folds = fitted.probe_.folds
     assert np.array_equal(folds[::2], folds[1::2])
-    assert fitted.out_of_fold_.groups == tuple(map(str, groups))
+    assert fitted.out_of_fold_.groups == tuple(f"group {group}" for group in groups)
     copies = [path for path in paths(photos)[::2] for _ in range(2)]
     copied = classifier().fit([np.asarray(Image.open(path)) for path in copies], names(photos))
     assert np.array_equal(copied.probe_.folds[::2], copied.probe_.folds[1::2])
     assert copied.out_of_fold_.groups is None
+    apart = classifier().fit(copies, names(photos), groups=np.arange(24))  # groups do not take copies apart
+    assert np.array_equal(apart.probe_.folds[::2], apart.probe_.folds[1::2])
 
 
 def test_random_state_says_what_is_held_out_together(photos: Path) -> None:

@@ -26,6 +26,9 @@ from finetune.recipe.tiers import named
 from finetune.train.loop import Epoch, Step
 from finetune.train.setting import Setting
 
+_LEFT = "left: it does not do better on images it has not seen"
+_LOST = "left: on all images that it was asked about it loses to the head on the frozen features"
+
 
 @dataclass(frozen=True)
 class Surroundings:
@@ -71,7 +74,8 @@ class Best:
 @dataclass
 class Course:
     """A search under way. `asked` is the recipe of `auto`; `keeps`: whether the last stage will be trained, if all goes
-    well; `viewed`: a probe of several views of the best network, once there is one.
+    well; `viewed`: a probe of several views of the best network, once there is one; `baseline`: what the head on frozen
+    features says of held-out images.
     """
 
     asked: Recipe
@@ -80,6 +84,7 @@ class Course:
     best: Best
     judge: Judge
     viewed: tuple[Material, Probe] | None = None
+    baseline: Held | None = None
     outcomes: list[Outcome] = field(default_factory=list)
     reasons: list[str] = field(default_factory=list)
 
@@ -98,7 +103,9 @@ class Course:
             f"{outcome.name} ({probe.trial.family}, {probe.trial.scaling}): accuracy {outcome.accuracy:.3f}, log-loss "
             f"{outcome.log_loss:.3f} on {outcome.images} images held out in turn"
         )
-        course = cls(asked, around, keeps, Best(baseline, network, given, probe, held), judge, outcomes=[outcome])
+        course = cls(
+            asked, around, keeps, Best(baseline, network, given, probe, held), judge, baseline=held, outcomes=[outcome]
+        )
 
         def over() -> bool:
             return course.left() < 0
@@ -116,11 +123,18 @@ class Course:
         return self.judge.compare(tier.kind, name, held, self.best.held)
 
     def beats(self, tier: Tier, name: str, held: Held, *, by: float = 0.0) -> bool:
-        """Whether it gains more than `by` standard errors, and loses no accuracy, against the best so far."""
+        """Whether it gains more than `by` standard errors, and loses no accuracy, against the best so far; and loses
+        neither to the baseline, on all images that it was asked about: the best so far may have been asked about fewer.
+        """
         outcome = self.compared(tier, name, held)
         better = outcome.gain > by * outcome.standard_error and outcome.points >= 0
-        self.record(outcome, "taken" if better else "left: it does not do better on images it has not seen")
-        return better
+        sound = self.baseline is None or self._holds_against(self.baseline, tier, held)
+        self.record(outcome, "taken" if better and sound else _LOST if better else _LEFT)
+        return better and sound
+
+    def _holds_against(self, baseline: Held, tier: Tier, held: Held) -> bool:
+        outcome = self.judge.compare(tier.kind, "", held, baseline)
+        return outcome.gain >= 0 and outcome.points >= 0
 
     def record(self, outcome: Outcome, verdict: str) -> None:
         self.outcomes.append(replace(outcome, verdict=verdict))

@@ -7,7 +7,7 @@ import numpy as np
 from torch import nn
 
 from finetune.data.catalog import Catalog
-from finetune.data.groups import together
+from finetune.data.groups import of_samples
 from finetune.frozen import probe as probing
 from finetune.frozen.design import DIRECTIONS, SCALINGS, Scaling
 from finetune.frozen.extract import Extractor
@@ -67,7 +67,7 @@ def material(
 
     Raises DataError where nothing can be held out.
     """
-    groups, labels = together(catalog.samples), catalog.labels
+    groups, labels = of_samples(catalog.samples), catalog.labels
     features = extractor.pooled(catalog.samples, stages=stages, views=views, check=check)
     return Material(catalog, features, labels, groups, folds(labels, groups, seed=seed))
 

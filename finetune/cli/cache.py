@@ -41,7 +41,8 @@ def info(as_json: bool) -> None:
     from finetune.recipe.machine import cache_folder
 
     folder = cache_folder()
-    kept = {"fingerprints": fingerprints.usage(), "looks": fingerprints.usage(name=look.NAME)}
+    seen, hashed = fingerprints.usage(), fingerprints.usage(name=fingerprints.HASHES)
+    kept = {"fingerprints": (seen[0] + hashed[0], seen[1] + hashed[1]), "looks": fingerprints.usage(name=look.NAME)}
     remembered = sum(held for _, held in kept.values())
     sets, fetched = unpacked.usage()
     with Store.open() as store:
@@ -87,7 +88,8 @@ def clear(yes: bool) -> None:
             return
     with Store.open() as store:
         freed = store.clear()
-    freed += fingerprints.clear() + fingerprints.clear(name=look.NAME) + unpacked.clear()
+    freed += sum(fingerprints.clear(name=name) for name in (fingerprints.NAME, fingerprints.HASHES, look.NAME))
+    freed += unpacked.clear()
     click.echo(f"{size(freed)} removed from {folder}")
 
 

@@ -29,6 +29,7 @@ from finetune.errors import UsageError
 from finetune.recipe.machine import cache_folder
 
 NAME = "files.sqlite"
+HASHES = "hashes.sqlite"  # of files that were read and not decoded whole
 
 _SETTLED = 2_000_000_000  # nanoseconds; the grain of FAT's clock
 _PATIENCE = 2.0  # seconds

@@ -33,10 +33,11 @@ def matched(catalog: Catalog, pattern: str) -> Catalog:
     return Catalog(samples=samples, classes=catalog.classes, left_out=catalog.left_out)
 
 
-def together(samples: Sequence[Sample]) -> tuple[str, ...]:
-    """The name of what each sample belongs to: copies are together, and groups, and groups that share a copy.
+def together(images: Sequence[tuple[str, str | None]]) -> tuple[str, ...]:
+    """The name of what each image belongs to: copies are together, and groups, and groups that share a copy.
 
-    It is the first of the groups by name, or else the content; the order of the samples has no say.
+    images: of each its content and its group, if it has one. The name is the first of the groups by name, or else the
+    content; the order of the images has no say.
     """
     home: dict[str, str] = {}
 
@@ -45,7 +46,7 @@ def together(samples: Sequence[Sample]) -> tuple[str, ...]:
             name = other
         return name
 
-    names = [(f"content {one.sha256 or one.key}", f"group {one.group}" if one.group else None) for one in samples]
+    names = [(f"content {content}", f"group {group}" if group else None) for content, group in images]
     for content, group in names:
         if group:
             home[first(content)] = first(group)
@@ -54,6 +55,11 @@ def together(samples: Sequence[Sample]) -> tuple[str, ...]:
         root = first(content)
         called[root] = min(called.get(root, group or content), group or content, key=_groups_first)
     return tuple(called[first(content)] for content, _ in names)
+
+
+def of_samples(samples: Sequence[Sample]) -> tuple[str, ...]:
+    """The same of samples, by their hashes, or by their keys where these are not known."""
+    return together([(sample.sha256 or sample.key, sample.group) for sample in samples])
 
 
 def _groups_first(name: str) -> tuple[bool, str]:

@@ -11,7 +11,7 @@ from typing import assert_never
 from finetune.data import dealing
 from finetune.data.catalog import TRAIN, Catalog
 from finetune.data.dealing import Parts
-from finetune.data.groups import together
+from finetune.data.groups import of_samples
 from finetune.data.ledger import PARTS
 from finetune.data.remarks import remarks
 from finetune.errors import DataError, cell, listing, printable, suggestion
@@ -125,7 +125,7 @@ def _divide(
     """Shares of the images at these places; of whole groups where there are any."""
     shares = {"validation": validation, "test": test}
     if any(sample.group for sample in catalog.samples):
-        return dealing.by_group(catalog, together(catalog.samples), places, seed=seed, **shares)
+        return dealing.by_group(catalog, of_samples(catalog.samples), places, seed=seed, **shares)
     return dealing.by_content(catalog, contents, places, seed=seed, **shares)
 
 

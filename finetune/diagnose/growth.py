@@ -14,15 +14,17 @@ CLASSES = 5  # the weakest, that are asked about one by one
 _LIGHT = 50_000_000  # products of one pass over the features, above which a curve would take minutes
 
 
-def write(bundle: Bundle, given: Material, probe: Probe, *, seed: int, check: Check | None = None) -> None:
+def write(bundle: Bundle, given: Material, probe: Probe, *, seed: int, check: Check | None = None) -> str:
     """Writes the accuracy by the number of images, its law, and what 50 more images of the weakest classes would bring,
-    all of the plain view; nothing where that would take long, or where images have any number of labels: there is no
-    one accuracy then that a law could be of.
+    all of the plain view. Nothing where that would take long, or where images have any number of labels: there is no
+    one accuracy then that a law could be of. Returns a sentence on that, else nothing.
 
     Accuracies and gains are shares in 0…1; the law is error = a + b * images ** -c.
     """
-    if given.catalog.multi_label or given.features[0].size * given.classes > _LIGHT:
-        return
+    if given.catalog.multi_label:
+        return "no learning curve: where images have any number of labels there is no one accuracy that it could be of"
+    if given.features[0].size * given.classes > _LIGHT:
+        return "no learning curve: with so many images and classes it would take minutes"
     whole = _curve(given, probe, None, seed, check)
     law = power_law(whole.points)
     bundle.write_json(
@@ -35,6 +37,7 @@ def write(bundle: Bundle, given: Material, probe: Probe, *, seed: int, check: Ch
             "gains": [_gain(given, probe, label, seed, check) for label in _weakest(given, probe)],
         },
     )
+    return ""
 
 
 def _gain(given: Material, probe: Probe, label: int, seed: int, check: Check | None) -> dict[str, object]:

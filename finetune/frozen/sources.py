@@ -4,6 +4,7 @@ It knows nothing of views and networks.
 """
 
 import hashlib
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TypeVar
@@ -14,6 +15,7 @@ from PIL import Image
 from finetune.data import decode
 from finetune.data.catalog import Sample
 from finetune.data.decode import Preprocessing
+from finetune.data.fingerprints import HASHES, Fingerprint, Fingerprints
 from finetune.data.pixels import Pixels
 from finetune.errors import DataError, listing
 from finetune.runtime import in_order
@@ -36,18 +38,20 @@ Source = Sample | InMemory
 def hashes(sources: Sequence[Source], *, preprocessing: Preprocessing, threads: int) -> list[str]:
     """The SHA-256 of each source: of a file's bytes, of the working image of a picture in memory.
 
-    One that is known is taken as it is. Raises DataError naming all that cannot be read.
+    One that is known is taken as it is, and so is that of a file that was read before and has not changed since. Raises
+    DataError naming all that cannot be read.
     """
-
-    def of(source: Source) -> str | DataError:
-        try:
-            return source.sha256 or _hash(source, preprocessing)
-        except DataError as error:
-            return error
-
     if all(source.sha256 for source in sources):
         return [str(source.sha256) for source in sources]
-    return all_of(list(in_order(of, sources, threads=threads, ahead=len(sources))), sources)
+    with Fingerprints.open(name=HASHES) as known:
+
+        def of(source: Source) -> str | DataError:
+            try:
+                return source.sha256 or _hash(source, preprocessing, known)
+            except DataError as error:
+                return error
+
+        return all_of(list(in_order(of, sources, threads=threads, ahead=len(sources))), sources)
 
 
 def working(source: Source, sha256: str, preprocessing: Preprocessing, pixels: Pixels) -> np.ndarray:
@@ -69,8 +73,14 @@ def all_of(answers: Sequence[T | DataError], sources: Sequence[Source]) -> list[
     return [answer for answer in answers if not isinstance(answer, DataError)]
 
 
-def _hash(source: Source, preprocessing: Preprocessing) -> str:
+def _hash(source: Source, preprocessing: Preprocessing, known: Fingerprints) -> str:
     if isinstance(source, InMemory):
         pixels = decode.working_image(source.picture, preprocessing)
         return hashlib.sha256(f"pixels {pixels.shape}\n".encode() + pixels.tobytes()).hexdigest()
-    return hashlib.sha256(decode.read(source.file)).hexdigest()
+    found = known.known(source.file)
+    if found is None:
+        begun = time.time_ns()
+        data, status = decode.read_with_status(source.file)
+        found = Fingerprint(hashlib.sha256(data).hexdigest(), ())
+        known.remember(source.file, status, found, begun=begun)
+    return found.sha256

@@ -38,7 +38,7 @@ def describe(plan: Plan, facts: Facts, recipe: Recipe, costs: Costs | None, rate
         seconds = [probing, *seconds]
     lines += _phases(plan, facts, seconds[-len(plan.phases) :]) if plan.phases else []
     if plan.tiers and not plan.phases:
-        lines += _tiers(plan, recipe)
+        lines += [*tried(plan, recipe), ""]
         seconds = [tier.seconds for tier in plan.tiers]
     remarks = [*plan.reasons, _on_time(seconds, rates)]
     return [*lines, *(line for remark in remarks for line in _wrapped(f"- {remark}", "  "))]
@@ -68,12 +68,13 @@ def _phases(plan: Plan, facts: Facts, seconds: Sequence[float | None]) -> list[s
     return [*lines, ""]
 
 
-def _tiers(plan: Plan, recipe: Recipe) -> list[str]:
+def tried(plan: Plan, recipe: Recipe) -> list[str]:
+    """What `auto` will try, in order, with what each takes and may bring; lines of at most 80 columns."""
     lines = [f"{'tried in this order':<40}  {'time':>8}  may bring"]
     for tier in plan.tiers:
         said = f"{named(tier, recipe):<40}  {duration(tier.seconds):>8}  {tier.gain}"
         lines += textwrap.wrap(said, WIDTH, subsequent_indent=" " * 52)
-    return [*lines, ""]
+    return lines
 
 
 def _on_time(seconds: Sequence[float | None], rates: Rates | None) -> str:

@@ -264,7 +264,7 @@ class Recipe(Section):
 
     def _step_conflicts(self) -> Iterator[Conflict]:
         if isinstance(self.schedule, Probe):
-            for key in ("balance", "optimizer", "label_smoothing", "warmup", "clip_norm"):
+            for key in ("balance", "optimizer", "label_smoothing", "warmup", "clip_norm", "precision"):
                 if getattr(self.train, key) != getattr(Train(), key):
                     yield ("train", key), f"{key} has no effect: schedule 'probe' takes no gradient steps"
 

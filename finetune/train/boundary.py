@@ -93,10 +93,14 @@ class Boundary:
 
 
 def needed(network: Backbone, stage: str, *, images: int, views: int, size: int, stored_as: StoredAs) -> str:
-    """What the maps that leave `stage` will take on the disk, in words, known before any is computed."""
+    """What the maps that leave `stage` will take on the disk, and each in memory, in words, known before any is
+    computed.
+    """
     bytes_ = activation_bytes(network, stage, images=images, views=views, stored_as=stored_as, size=size)
+    one = activation_bytes(network, stage, images=1, views=1, stored_as="float32", size=size)
     return (
-        f"maps kept of {images} images in {views} views after {stage}: {in_units(bytes_)} of the cache as {stored_as}"
+        f"maps kept of {images} images in {views} views after {stage}: {in_units(bytes_)} of the cache as {stored_as}; "
+        f"in memory {in_units(one)} for each image of a batch"
     )
 
 

@@ -26,45 +26,6 @@ def sample(name: str, *, content: str | None = None, group: str | None = None) -
     return Sample(name, Path(name), "red", group=group, sha256=content or name)
 
 
-# what belongs together
-
-
-def together(*samples: Sample) -> list[set[str]]:
-    """The keys that are in one piece, in the order of their first."""
-    pieces: dict[str, set[str]] = {}
-    for one, name in zip(samples, heads.together(samples), strict=True):
-        pieces.setdefault(name, set()).add(one.key)
-    return list(pieces.values())
-
-
-def test_images_of_their_own_are_apart_and_copies_and_groups_together() -> None:
-    assert together(sample("1"), sample("2")) == [{"1"}, {"2"}]
-    assert together(sample("1", content="x"), sample("2"), sample("3", content="x")) == [{"1", "3"}, {"2"}]
-    assert together(sample("1", group="g"), sample("2"), sample("3", group="g")) == [{"1", "3"}, {"2"}]
-
-
-def test_groups_that_share_a_copy_are_one() -> None:
-    chained = (
-        sample("1", group="a"),
-        sample("2", content="x", group="a"),
-        sample("3", content="x"),
-        sample("4", content="x", group="b"),
-        sample("5", group="b"),
-        sample("6", content="y", group="c"),
-    )
-    assert together(*chained) == [{"1", "2", "3", "4", "5"}, {"6"}]
-    assert sorted(map(sorted, together(*reversed(chained)))) == [["1", "2", "3", "4", "5"], ["6"]]
-
-
-def test_the_name_of_a_group_is_no_content() -> None:
-    assert together(sample("1", content="g"), sample("2", group="g")) == [{"1"}, {"2"}]
-
-
-def test_images_without_a_hash_are_known_by_their_key() -> None:
-    unhashed = [Sample(name, Path(name), "red") for name in "12"]
-    assert together(*unhashed) == [{"1"}, {"2"}]
-
-
 # material
 
 

@@ -618,3 +618,28 @@ def test_a_head_on_several_stages_predicts_the_same_after_it_is_read_back(
     again = finetune.load(bundle.folder).predict([photos / key for key in stored.keys])
     assert np.array_equal(again.logits, stored.logits)
     assert np.ptp(stored.logits) > 0
+
+
+def test_what_is_taken_holds_against_the_baseline_on_all_that_it_was_asked_about(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Two folds are easy for all stages; the last stage does as well there, and badly on all the others."""
+    calls: list[object] = []
+    far = material().folds > 1
+
+    def tuning(call: object) -> dict[float, np.ndarray]:
+        calls.append(call)
+        truth = np.eye(3)[LABELS]
+        noise = np.random.default_rng(5 + len(calls)).normal(size=(60, 3))
+        rows = 2.0 * truth + noise
+        if len(calls) == 2:
+            rows = 8 * truth + 0.3 * noise
+            rows[far] = (-0.6 * truth + 0.3 * noise)[far]
+        return dict.fromkeys(SHARES, rows.astype(np.float32))
+
+    found = Stand(Table(1.0), tuning=tuning).run(monkeypatch, ALL, LAST)
+    assert len(calls) == 2
+    assert found.outcomes[-1].kind == "last_stage"
+    assert found.outcomes[-1].verdict.startswith("left: on all images that it was asked about it loses to the head")
+    assert isinstance(found.chosen.schedule, LpFt)
+    assert found.chosen.schedule.train != ("stage4", "head")

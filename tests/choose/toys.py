@@ -5,8 +5,9 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from finetune.choose.heads import Material, together
+from finetune.choose.heads import Material
 from finetune.data.catalog import Catalog, Sample
+from finetune.data.groups import of_samples
 from finetune.frozen.folds import folds
 
 CLASSES = ("blue", "green", "red")
@@ -31,7 +32,7 @@ def features(apart: float, *, views: int = 1, width: int = 12, noise: int = 0) -
 
 
 def material(apart: float = 2.0, *, views: int = 1) -> Material:
-    groups = together(CATALOG.samples)
+    groups = of_samples(CATALOG.samples)
     return Material(CATALOG, features(apart, views=views), LABELS, groups, folds(LABELS, groups, seed=0))
 
 
