@@ -166,6 +166,11 @@ def score_folder(predictor: Predictor, root: Path, *, check: Check | None = None
             f"{printable(str(root))} holds the split folders {', '.join(splits)}, and a score on images that were "
             f"trained on says nothing; evaluate one of them, such as {printable(str(root / splits[0]))}"
         )
+    if found.multi_label != (predictor.thresholds is not None):
+        raise UsageError(
+            f"{printable(str(root))}: its images have {_labelled(found.multi_label)}, and this bundle answers with "
+            f"{_labelled(not found.multi_label)}"
+        )
     unknown = [name for name in found.classes if name not in predictor.classes]
     if unknown:
         lines = [f"{printable(name)!r}{suggestion(name, predictor.classes)}" for name in unknown]

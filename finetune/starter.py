@@ -167,6 +167,11 @@ def _census(catalog: Catalog) -> str:
 def _split(catalog: Catalog) -> Sequence[str]:
     found = {sample.split for sample in catalog.samples if sample.split}
     others = sorted(name for name in found if name.casefold() != TRAIN)
+    if not others and any(sample.group for sample in catalog.samples):
+        return [
+            "# about a share of all images, in whole groups, is scored once, at the end; what is best is chosen on the others",
+            "split: {kind: grouped, validation: 0, test: 0.2}",
+        ]
     if not others:
         return [
             "# a share of all images is scored once, at the end; what is best is chosen on the others, in folds",

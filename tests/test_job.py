@@ -133,6 +133,7 @@ def test_a_catalog_from_python_is_kept_in_the_bundle_and_can_be_resumed(
     paths = sorted(photos.rglob("*.png"))
     catalog = finetune.from_paths(paths, [path.parent.name for path in paths], groups=[path.stem for path in paths])
     recipe = write_recipe(photos, schedule="head")
+    recipe.write_text(recipe.read_text().replace("kind: stratified", "kind: grouped"))
     uncut, cut = tmp_path / "a" / "uncut", tmp_path / "a" / "cut"
     bundle = job.run(recipe, catalog=catalog, output=uncut)
     assert "images.jsonl" in bundle.facts["files"]

@@ -195,7 +195,7 @@ def test_a_bundle_of_labels_is_scored_on_a_catalog_and_refuses_class_folders(
     found = score(predictor, known.select(rows))
     assert found.scores["log_loss"]["value"] == pytest.approx(bundle.metrics["test"]["log_loss"]["value"])
     assert found.scores["macro_f1"]["value"] == pytest.approx(bundle.metrics["test"]["macro_f1"]["value"])
-    with pytest.raises(UsageError, match="class folders say one class of each image"):
+    with pytest.raises(UsageError, match="its images have one label each, and this bundle answers with any number"):
         score_folder(predictor, marked)
     with pytest.raises(UsageError, match="one label each, and the predictor answers with any number of labels"):
         score(predictor, replace(known, samples=tuple(replace(one, label="red") for one in known.samples)))

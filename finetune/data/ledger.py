@@ -4,16 +4,19 @@ import csv
 import io
 from collections.abc import Iterable, Mapping
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from finetune.data.catalog import Catalog, LeftOut
 from finetune.errors import DataError, cell, listing, printable
+
+if TYPE_CHECKING:
+    from finetune.data.catalog import Catalog, LeftOut
 
 COLUMNS = ("key", "sha256", "label", "group", "split", "note")
 LEFT_OUT = "left out"
 PARTS = ("train", "validation", "test")
 
 
-def written(parts: Mapping[str, Catalog], left_out: Iterable[LeftOut]) -> str:
+def written(parts: Mapping[str, "Catalog"], left_out: Iterable["LeftOut"]) -> str:
     """CSV: the images of all parts, sorted by key, their labels joined by "|"; then what was left out, and why."""
     table = io.StringIO()
     writer = csv.writer(table, lineterminator="\n")

@@ -9,7 +9,7 @@ from finetune.choose import heads
 from finetune.choose.heads import Material
 from finetune.data.adapters import folder
 from finetune.data.catalog import Catalog, Sample, census
-from finetune.errors import DataError, UsageError
+from finetune.errors import DataError
 from finetune.frozen.design import DIRECTIONS
 from finetune.frozen.extract import Extractor, Looks
 from finetune.frozen.families import Trial
@@ -61,12 +61,6 @@ def test_material_is_features_of_all_views_and_folds_that_part_no_copies(tmp_pat
         for name in {key(one) for one in catalog.samples} - {None}:
             inside = [place for place, one in enumerate(catalog.samples) if key(one) == name]
             assert len({int(fold) for fold in given.folds[inside]}) == 1
-
-
-def test_images_of_several_labels_are_refused(extractor: Extractor) -> None:
-    catalog = Catalog((Sample("1", Path("1.png"), ("a", "b")),), ("a", "b"))
-    with pytest.raises(UsageError, match="a probe needs images of one class each"):
-        heads.material(extractor, catalog, stages=("stage4",), views=1, seed=0)
 
 
 def test_classes_of_one_image_leave_nothing_to_hold_out(tmp_path: Path, extractor: Extractor) -> None:

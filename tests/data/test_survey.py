@@ -75,7 +75,7 @@ def test_a_table_is_surveyed_with_its_groups_and_splits(photos: Path, write_reci
         *((f"00{number}", "train") for number in range(6)),
         *((f"00{number}", "test") for number in (6, 7)),
     }
-    pooled = file.load(path, overrides=[data, "data.pool=true"])
+    pooled = file.load(path, overrides=[data, "data.pool=true", "split.kind=grouped"])
     assert survey(pooled, find(pooled)).counts() == {"train": 12, "validation": 6, "test": 6, "left_out": 0}
     unsaid = file.load(path, overrides=[data])
     with pytest.raises(DataError, match="beside split folders on disk"):

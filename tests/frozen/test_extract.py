@@ -8,6 +8,7 @@ import torch
 
 from finetune.data.adapters import folder
 from finetune.data.catalog import Sample, census
+from finetune.data.pixels import Pixels
 from finetune.data.store import Store
 from finetune.errors import DataError, OutOfResources, UsageError
 from finetune.frozen import extract
@@ -237,7 +238,8 @@ def test_several_stages_are_those_of_the_backbones_extractor(network: Backbone, 
 
 def test_a_mirrored_feature_is_the_mean_over_both_sides(network: Backbone, samples: Sequence[Sample]) -> None:
     looks = Looks(network.contract.preprocessing(Images(size=SIZE, fit="squash")))  # whose crop is symmetric
-    pixels = [looks.pixels(working(one, str(one.sha256), looks.preprocessing), (0, False), key="") for one in samples]
+    kept, made = looks.preprocessing, Pixels()
+    pixels = [looks.pixels(working(one, str(one.sha256), kept, made), (0, False), key="") for one in samples]
     there = extractor(network, looks=looks).pooled([InMemory("", one) for one in pixels])
     turned = [InMemory("", np.ascontiguousarray(one[:, ::-1])) for one in pixels]
     back = extractor(network, looks=looks).pooled(turned)
@@ -289,7 +291,8 @@ def test_files_that_are_damaged_or_have_changed_are_all_named(
     samples[0].file.write_bytes(b"nothing")
     draw(samples[1].file, hue=(1, 2, 3), seed=99)
     with pytest.raises(
-        DataError, match=r"2 images cannot be used\n    blue/000.jpg: .*\n    blue/001.jpg: the file has"
+        DataError,
+        match=r"2 images cannot be used\n    blue/000.jpg: changed: .*\n    blue/001.jpg: changed: the file is not what it was",
     ):
         extractor(network, store).pooled(samples)
     rest = extractor(network, store)
