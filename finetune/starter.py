@@ -169,7 +169,7 @@ def _split(catalog: Catalog) -> Sequence[str]:
     others = sorted(name for name in found if name.casefold() != TRAIN)
     if not others and any(sample.group for sample in catalog.samples):
         return [
-            "# about a share of all images, in whole groups, is scored once, at the end; what is best is chosen on the rest",
+            "# about this share of all images, in whole groups, is scored once, at the end; the others choose",
             "split: {kind: grouped, validation: 0, test: 0.2}",
         ]
     if not others:
