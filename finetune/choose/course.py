@@ -83,8 +83,8 @@ class Course:
     keeps: bool
     best: Best
     judge: Judge
+    baseline: Held
     viewed: tuple[Material, Probe] | None = None
-    baseline: Held | None = None
     outcomes: list[Outcome] = field(default_factory=list)
     reasons: list[str] = field(default_factory=list)
 
@@ -103,9 +103,7 @@ class Course:
             f"{outcome.name} ({probe.trial.family}, {probe.trial.scaling}): accuracy {outcome.accuracy:.3f}, log-loss "
             f"{outcome.log_loss:.3f} on {outcome.images} images held out in turn"
         )
-        course = cls(
-            asked, around, keeps, Best(baseline, network, given, probe, held), judge, baseline=held, outcomes=[outcome]
-        )
+        course = cls(asked, around, keeps, Best(baseline, network, given, probe, held), judge, held, outcomes=[outcome])
 
         def over() -> bool:
             return course.left() < 0
@@ -128,13 +126,10 @@ class Course:
         """
         outcome = self.compared(tier, name, held)
         better = outcome.gain > by * outcome.standard_error and outcome.points >= 0
-        sound = self.baseline is None or self._holds_against(self.baseline, tier, held)
+        against = self.judge.compare(tier.kind, name, held, self.baseline)
+        sound = against.gain >= 0 and against.points >= 0
         self.record(outcome, "taken" if better and sound else _LOST if better else _LEFT)
         return better and sound
-
-    def _holds_against(self, baseline: Held, tier: Tier, held: Held) -> bool:
-        outcome = self.judge.compare(tier.kind, "", held, baseline)
-        return outcome.gain >= 0 and outcome.points >= 0
 
     def record(self, outcome: Outcome, verdict: str) -> None:
         self.outcomes.append(replace(outcome, verdict=verdict))

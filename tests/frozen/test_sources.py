@@ -1,10 +1,12 @@
 import hashlib
+import os
 from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
 
+from finetune.data import decode
 from finetune.data.catalog import Sample
 from finetune.data.decode import Preprocessing, working_image
 from finetune.data.pixels import Pixels
@@ -56,3 +58,20 @@ def test_a_file_that_has_changed_since_it_was_hashed_is_refused(sample: Sample) 
     draw(sample.file, hue=(1, 2, 3), seed=1)
     with pytest.raises(DataError, match="changed: the file is not what it was"):
         working(sample, found, PIXELS, Pixels())
+
+
+def test_a_file_that_was_read_before_is_not_read_again_until_it_changes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "a.png"
+    draw(path, hue=(1, 2, 3), seed=0)
+    os.utime(path, (1e9, 1e9))  # what has just changed is not remembered
+    sample = Sample("a.png", path, "a")
+    opened: list[Path] = []
+    real = decode.read_with_status
+    monkeypatch.setattr(decode, "read_with_status", lambda file: opened.append(file) or real(file))
+    first, again = (hashes([sample], preprocessing=PIXELS, threads=1) for _ in range(2))
+    assert first == again == [hashlib.sha256(path.read_bytes()).hexdigest()]
+    assert opened == [path]
+    draw(path, hue=(9, 2, 3), seed=1)
+    assert hashes([sample], preprocessing=PIXELS, threads=1) != first
