@@ -18,7 +18,7 @@ from finetune.choose import heads as probes
 from finetune.choose.course import Course
 from finetune.data.store import Store
 from finetune.data.survey import find, survey
-from finetune.errors import BundleError, OutOfResources, OutputTaken, Stopped, UsageError
+from finetune.errors import BundleError, OutputTaken, Stopped, UsageError
 from finetune.model import backbone, speed, weights
 from finetune.recipe import file, planning
 from finetune.recipe.cost import Costs
@@ -647,7 +647,7 @@ def test_without_a_cache_maps_are_kept_in_a_temporary_file(
     spoil(tmp_path, monkeypatch)
     watching = Watching()
     job.run(recipe, output=tmp_path / "a" / "lost", show=watching)
-    (said,) = (line for line in watching.said if "the cache in" in line)
+    (said,) = (line for line in watching.said if line.startswith("the cache in"))
     assert said.endswith("nothing is kept there")
     assert_same(kept.folder, tmp_path / "a" / "lost")
 

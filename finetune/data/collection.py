@@ -18,7 +18,8 @@ class Absent(KeyError):
 class Collection(Kept):
     """Records of one dtype and shape, by entry. Made by `Store.collection`; threads may share it.
 
-    A record that cannot be kept in the store is kept in a temporary file, so that `get` after `put` works in one process.
+    A record that cannot be kept in the store is kept in a temporary file, so that `get` after `put`
+    always works in one process.
     """
 
     def __init__(

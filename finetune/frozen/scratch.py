@@ -5,7 +5,7 @@ What is written there goes past the memory of this process, so that it does not 
 
 from collections.abc import Sequence
 from mmap import mmap
-from typing import IO, Protocol
+from typing import Protocol
 
 import numpy as np
 

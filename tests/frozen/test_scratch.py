@@ -4,9 +4,9 @@ from typing import IO, Any
 import numpy as np
 import pytest
 
-from finetune.errors import OutOfResources
 from finetune.data import scratch
 from finetune.data.scratch import Scratch
+from finetune.errors import OutOfResources
 from finetune.frozen.scratch import LARGE, Result
 
 ENTRIES = [("a", "plain"), ("b", "plain"), ("a", "other")]
