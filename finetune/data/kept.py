@@ -47,6 +47,12 @@ class Shelf:
         if database.is_damage(error):
             database.remove(self.folder / indices.NAME)
 
+    def stop(self, note: str) -> None:
+        """Writes no more, and says so once."""
+        if self.keeps:
+            self.notes.append(note)
+        self.keeps = False
+
     def mend(self, error: Exception) -> None:
         """Gives up when the error says that the index is damaged; a full disk may have room again."""
         if database.is_damage(error):

@@ -82,9 +82,7 @@ class Pictures(Kept):
             if self._waiting:
                 self._append(self._waiting)
         except OutOfResources as error:
-            if self._shelf.keeps:
-                self._shelf.notes.append(f"{error}; nothing more is kept")
-            self._shelf.keeps = False
+            self._shelf.stop(f"{error}; nothing more is kept")
         self._waiting, self._bytes = {}, 0
 
     def _record(self, seen: Seen, place: int) -> np.ndarray | None:

@@ -64,8 +64,8 @@ class Inventory:
 class Store:
     """The open store; a context manager. While it is open no other process evicts anything.
 
-    Where the folder cannot be used it is as if nothing were kept: `notes` then says why, and small collections work on
-    in memory.
+    Where the folder cannot be used it is as if nothing were kept: `notes` then says why, and collections work on
+    in temporary files.
     """
 
     def __init__(self, shelf: Shelf, hold: Hold | None, *, limit: int) -> None:
@@ -106,7 +106,7 @@ class Store:
     def close(self) -> None:
         """Writes what waits to be written, evicts down to the limit if anything was written, and closes the files.
 
-        What is only in memory stays.
+        What is only in temporary files stays.
         """
         for pictures in self._pictures.values():
             pictures.write()
@@ -134,7 +134,9 @@ class Store:
         assert not dtype.hasobject
         assert dtype.itemsize * math.prod(shape) > 0
         text, address = _addressed(facts, [np.lib.format.dtype_to_descr(dtype), shape, large])
-        return Collection(self._shelf, address=address, facts=text, dtype=dtype, shape=shape, large=large)
+        return Collection(
+            self._shelf, address=address, facts=text, dtype=dtype, shape=shape, large=large, make_room=self.make_room
+        )
 
     def pictures(self, facts: Mapping[str, object]) -> Pictures:
         """The pictures that these facts decide, together with the image; the same object for equal facts."""

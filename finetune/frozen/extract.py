@@ -18,11 +18,12 @@ from torch import Tensor, nn
 
 from finetune.data.kept import Entry
 from finetune.data.pixels import Pixels
+from finetune.data.scratch import Scratch
 from finetune.data.store import Store
 from finetune.errors import UsageError, printable
 from finetune.frozen.activations import Activations, StoredAs, packed, record
 from finetune.frozen.looks import Job, Look, Looks, View, decoded
-from finetune.frozen.scratch import Records, Result, Scratch
+from finetune.frozen.scratch import Records, Result
 from finetune.frozen.sources import Source, hashes
 from finetune.model.backbone import Backbone, ordered, part
 from finetune.model.classifier import Normalise
@@ -146,8 +147,8 @@ class Extractor:
         wanted = [kept, *(self._features(also, None, names) if also else ())]
         known = [sha256 for chunk in self._chunks(samples, wanted) for sha256 in self._hashes(samples[chunk])]
         lacking = kept.records.missing(kept.entries(known))
-        if self._store is not None and lacking:
-            self._store.make_room(len(lacking) * record(shape, stored_as).itemsize)
+        if lacking:
+            kept.records.make_room(len(lacking))
         for _ in self._pass(samples, wanted, check):
             pass
         every = tuple(self.looks.name(view) for view in range(views))

@@ -3,17 +3,14 @@
 What is written there goes past the memory of this process, so that it does not grow with the number of rows.
 """
 
-import tempfile
-import weakref
 from collections.abc import Sequence
 from mmap import mmap
-from pathlib import Path
-from typing import IO, Protocol
+from typing import Protocol
 
 import numpy as np
 
-from finetune.bundle.durable import worded
 from finetune.data.kept import Entry
+from finetune.data.scratch import unnamed, write
 
 LARGE = 16 * 10**6  # bytes of a result from which on it is a file
 
@@ -24,35 +21,14 @@ class Records(Protocol):
     def missing(self, entries: Sequence[Entry]) -> list[Entry]:
         """Those of the entries whose record is not there, each once."""
 
+    def make_room(self, records: int) -> None:
+        """Before so many records are put. Raises OutOfResources where there is none."""
+
     def put(self, entries: Sequence[Entry], values: np.ndarray) -> None:
         """Keeps `values` (n, *shape), one record for each entry."""
 
     def get(self, entries: Sequence[Entry]) -> np.ndarray:
         """The records (n, *shape) in the order of the entries, which are all there and may repeat."""
-
-
-class Scratch:
-    """Records for as long as this object lives: what stands in for the store where nothing is to be kept."""
-
-    def __init__(self, *, dtype: np.dtype, shape: tuple[int, ...]) -> None:
-        self._record = np.dtype((dtype, shape))
-        self._file = _unnamed(self)
-        self._places: dict[Entry, int] = {}
-
-    def missing(self, entries: Sequence[Entry]) -> list[Entry]:
-        return [entry for entry in dict.fromkeys(entries) if entry not in self._places]
-
-    def put(self, entries: Sequence[Entry], values: np.ndarray) -> None:
-        places = range(len(self._places), len(self._places) + len(entries))
-        _write(self._file, values, place=places.start * self._record.itemsize)
-        self._places.update(zip(entries, places, strict=True))
-
-    def get(self, entries: Sequence[Entry]) -> np.ndarray:
-        found = np.empty(len(entries), self._record)
-        for place, entry in enumerate(entries):
-            self._file.seek(self._places[entry] * self._record.itemsize)
-            found[place] = np.frombuffer(self._file.read(self._record.itemsize), self._record)[0]
-        return found
 
 
 class Result:
@@ -62,7 +38,7 @@ class Result:
         self._shape = shape
         bytes_needed = 4 * int(np.prod(shape))
         self._array = np.empty(shape, np.float32) if bytes_needed <= LARGE else None
-        self._file = None if bytes_needed <= LARGE else _unnamed(self)
+        self._file = None if bytes_needed <= LARGE else unnamed(self)
 
     def write(self, view: int, start: int, values: np.ndarray) -> None:
         """Puts the rows `values`, float32, at `start` and after of one view."""
@@ -70,7 +46,7 @@ class Result:
             self._array[view, start : start + len(values)] = values
         elif self._file is not None and len(values):
             row = values[:1].nbytes
-            _write(self._file, values, place=(view * self._shape[1] + start) * row)
+            write(self._file, values, place=(view * self._shape[1] + start) * row)
 
     def array(self) -> np.ndarray:
         """The array, when all of it is written. A plain one: a memmap would go to other processes by the name that its
@@ -80,19 +56,3 @@ class Result:
             self._array = np.frombuffer(mmap(self._file.fileno(), 0), np.float32).reshape(self._shape)
         assert self._array is not None
         return self._array
-
-
-def _unnamed(owner: object) -> IO[bytes]:
-    """A file that is closed, and thereby gone, with its owner."""
-    with worded(Path(tempfile.gettempdir())):
-        file = tempfile.TemporaryFile(buffering=0)  # noqa: SIM115  # it lives as long as its owner
-    weakref.finalize(owner, file.close)
-    return file
-
-
-def _write(file: IO[bytes], values: np.ndarray, *, place: int) -> None:
-    data = np.ascontiguousarray(values).reshape(-1).view(np.uint8).data
-    with worded(Path(tempfile.gettempdir()), needed=len(data)):
-        file.seek(place)
-        while data:
-            data = data[file.write(data) :]  # it may take a part of them

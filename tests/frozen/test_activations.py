@@ -1,8 +1,8 @@
 import numpy as np
 import pytest
 
+from finetune.data.scratch import Scratch
 from finetune.frozen.activations import Activations, StoredAs, activation_bytes, packed, record, unpacked
-from finetune.frozen.scratch import Scratch
 from finetune.model import backbone
 
 

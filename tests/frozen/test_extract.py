@@ -1,6 +1,7 @@
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -307,11 +308,25 @@ def test_bf16_is_refused_where_there_is_none(network: Backbone, monkeypatch: pyt
         extractor(network, precision="bf16")
 
 
-def test_activations_without_room_are_refused_before_anything_is_computed(
+def test_activations_that_the_cache_has_no_room_for_go_to_a_temporary_file(
     network: Backbone, samples: Sequence[Sample], tmp_path: Path
 ) -> None:
     with Store.open(tmp_path / "small", limit=10_000) as store:
+        found = extractor(network, store).activations(samples, stage="stage1", views=2, stored_as="int8")
+        (note,) = store.notes
+        assert "are allowed" in note
+        assert note.endswith("; a temporary file is used instead")
+        assert store.info().holdings == ()
+        live = extractor(network).activations(samples, stage="stage1", views=2, stored_as="int8")
+        assert np.array_equal(found.batch([0, 1], [1, 0]), live.batch([0, 1], [1, 0]))
+
+
+def test_activations_without_room_anywhere_are_refused_before_anything_is_computed(
+    network: Backbone, samples: Sequence[Sample], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with Store.open(tmp_path / "small", limit=10_000) as store:
         found = extractor(network, store)
-        with pytest.raises(OutOfResources, match=r"are needed in .* are allowed"):
+        monkeypatch.setattr("finetune.data.scratch.shutil.disk_usage", lambda folder: SimpleNamespace(free=10**3))
+        with pytest.raises(OutOfResources, match=r"1\.0 kB are free; free some space, set TMPDIR"):
             found.activations(samples, stage="stage1", views=2, stored_as="int8")
     assert found.views == 0

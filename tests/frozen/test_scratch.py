@@ -4,9 +4,10 @@ from typing import IO, Any
 import numpy as np
 import pytest
 
+from finetune.data import scratch
+from finetune.data.scratch import Scratch
 from finetune.errors import OutOfResources
-from finetune.frozen import scratch
-from finetune.frozen.scratch import LARGE, Result, Scratch
+from finetune.frozen.scratch import LARGE, Result
 
 ENTRIES = [("a", "plain"), ("b", "plain"), ("a", "other")]
 
@@ -65,12 +66,14 @@ def test_a_full_disk_is_said_in_words(monkeypatch: pytest.MonkeyPatch) -> None:
     def unnamed(owner: object) -> IO[bytes]:
         return Full()  # type: ignore[return-value]
 
-    monkeypatch.setattr(scratch, "_unnamed", unnamed)
-    with pytest.raises(OutOfResources, match=r"no room for .*: 8 bytes to write"):
+    monkeypatch.setattr(scratch, "unnamed", unnamed)
+    with pytest.raises(
+        OutOfResources, match=r"cannot write 8 bytes to the temporary folder .*: No space left on device; .* set TMPDIR"
+    ):
         Scratch(dtype=np.dtype(np.float32), shape=(2,)).put(ENTRIES[:1], np.zeros((1, 2), np.float32))
 
 
 def test_a_temporary_folder_that_is_not_there_is_said_in_words(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("tempfile.tempdir", "/nowhere/at all")
-    with pytest.raises(OutOfResources, match="cannot write '/nowhere/at all'"):
+    with pytest.raises(OutOfResources, match="temporary folder '/nowhere/at all'"):
         Scratch(dtype=np.dtype(np.float32), shape=(2,))
