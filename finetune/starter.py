@@ -133,9 +133,14 @@ def recipe_text(source: Path | Catalog, *, written: str | None = None, command: 
     return "\n".join(lines) + "\n"
 
 
-def labelled(path: Path) -> Catalog:
-    """The labelled images of a folder or a table. Raises DataError."""
-    return table.read(table_data(path)) if rows.is_table(path) else folder.read(folder_data(path))
+def labelled(path: Path, *, least: int = 2) -> Catalog:
+    """The labelled images of a folder, of at least so many classes, or of a table. Raises DataError."""
+    if rows.is_table(path):
+        return table.read(table_data(path))
+    catalog, faults = folder.examine(folder_data(path), least=least)
+    if faults:
+        raise faults[0]
+    return catalog
 
 
 def _found(source: Path | Catalog, written: str | None) -> tuple[Catalog, str]:

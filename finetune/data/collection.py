@@ -75,18 +75,19 @@ class Collection(Kept):
             places = list(first.values())
             self._spare().put(list(first), rows[places])
 
-    def make_room(self, records: int) -> None:
-        """Before so many records more are put, which is when they may evict others; where the store cannot have them, a
-        note says so, and they go to a temporary file. Raises OutOfResources where there is no room for that either.
+    def make_room(self, records: int, *, beside: int = 0) -> None:
+        """Before so many records more are put, beside bytes that others were promised; it may evict others. Where the
+        store cannot have them, a note says so, and they go to a temporary file. Raises OutOfResources where there is no
+        room for that either.
         """
         if self._shelf.index is not None and self._shelf.keeps:
             try:
-                self._make_room(records * self._stride)
+                self._make_room(records * self._stride + beside)
                 return
             except OutOfResources as error:
                 self._keeps = False
                 self._shelf.notes.append(f"{error}; a temporary file is used instead")
-        self._spare().make_room(records)
+        self._spare().make_room(records, beside=beside)
 
     def get(self, entries: Sequence[Entry]) -> np.ndarray:
         """The records of the entries, (n, *shape), in their order; entries may repeat. Raises Absent."""

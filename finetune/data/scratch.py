@@ -37,9 +37,11 @@ class Scratch:
         """Those of the entries that have no record, each once."""
         return [entry for entry in dict.fromkeys(entries) if entry not in self._places]
 
-    def make_room(self, records: int) -> None:
-        """Raises OutOfResources where the temporary folder has no room for so many records."""
-        _must_fit(records * self._record.itemsize)
+    def make_room(self, records: int, *, beside: int = 0) -> None:
+        """Raises OutOfResources where the temporary folder has no room for so many records, beside bytes that others
+        were promised.
+        """
+        _must_fit(records * self._record.itemsize + beside)
 
     def put(self, entries: Sequence[Hashable], values: np.ndarray) -> None:
         """Keeps `values` (n, *shape), one record for each entry. Raises OutOfResources where they cannot be written."""

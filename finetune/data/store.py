@@ -22,10 +22,10 @@ from typing import Any
 
 import numpy as np
 
-from finetune.data import database
+from finetune.data import database, eviction
 from finetune.data.collection import Absent, Collection
 from finetune.data.hold import Hold
-from finetune.data.index import NAME, PATIENCE, VALUES, Index
+from finetune.data.index import NAME, PATIENCE, Index
 from finetune.data.kept import Entry, Shelf
 from finetune.data.pictures import Pictures
 from finetune.errors import FinetuneError, OutOfResources, OutputTaken, UsageError, printable, size
@@ -159,7 +159,7 @@ class Store:
             )
             for row, count, used in found
         )
-        return Inventory(self._shelf.folder, self.limit, sum(_sizes(self._files()).values()), holdings)
+        return Inventory(self._shelf.folder, self.limit, sum(eviction.sizes(self._shelf.folder).values()), holdings)
 
     def shrink(self) -> int:
         """Evicts what was longest not used until the limit is kept; returns the bytes freed.
@@ -195,10 +195,10 @@ class Store:
                 raise OutputTaken(
                     f"{printable(str(self._shelf.folder))} is in use by another process: wait for it, or stop it"
                 )
-            before = sum(_sizes(self._files()).values())
+            before = sum(eviction.sizes(self._shelf.folder).values())
             index.close()
             database.remove(self._shelf.folder / NAME)
-            for path in self._files():
+            for path in eviction.files(self._shelf.folder):
                 path.unlink(missing_ok=True)
             self._shelf.index = Index(self._shelf.folder)
             return before
@@ -207,35 +207,7 @@ class Store:
         index, freed = self._shelf.index, 0
         if index is not None:
             with contextlib.suppress(OSError, sqlite3.Error), self._alone() as alone:
-                freed = self._evict(index, limit) if alone else 0
-        return freed
-
-    def _evict(self, index: Index, limit: int) -> int:
-        """Large collections go whole, small ones record by record."""
-        rows = {row.id: row for row in index.collections()}
-        files = _sizes(self._files())
-        large = [(row.used, row.id, files.get(row.file, 0)) for row in rows.values() if row.large]
-        small = [(used, number, count * rows[number].stride) for used, number, count in index.ages() if number in rows]
-        excess = sum(count for _, _, count in large + small) - limit
-        freed = 0
-        with index.writing():
-            for used, number, count in sorted(large + small):
-                if freed >= excess:
-                    break
-                if rows[number].large:
-                    index.drop(number)
-                    freed += count
-                else:
-                    stride = rows[number].stride
-                    records = min(count // stride, math.ceil((excess - freed) / stride))
-                    index.forget(number, used=used, at_most=records)
-                    freed += records * stride
-            index.drop_empty()
-        named = {row.file for row in index.collections()}
-        for path in self._files():
-            if path.suffix == VALUES and path.name not in named:  # evicted now, or left by a process that was killed
-                path.unlink(missing_ok=True)
-        index.give_back()
+                freed = eviction.evict(index, self._shelf.folder, limit=limit) if alone else 0
         return freed
 
     @contextlib.contextmanager
@@ -263,23 +235,11 @@ class Store:
             folder = printable(str(self._shelf.folder))
             raise OutOfResources(f"the cache in {folder} cannot be used: {printable(str(error))}") from error
 
-    def _files(self) -> list[Path]:
-        folder = self._shelf.folder
-        return [*database.files_of(folder / NAME), *folder.glob(f"*{VALUES}")]
-
 
 def _addressed(facts: Mapping[str, object], kind: object) -> tuple[str, str]:
     """The facts as text, and the address of what is of this kind and decided by them."""
     text = json.dumps(facts, sort_keys=True, separators=(",", ":"), allow_nan=False)
     return text, hashlib.sha256(f"{text}\n{json.dumps(kind)}".encode()).hexdigest()
-
-
-def _sizes(files: list[Path]) -> dict[str, int]:
-    found = {}
-    for file in files:
-        with contextlib.suppress(FileNotFoundError):
-            found[file.name] = file.stat().st_size
-    return found
 
 
 def _facts(text: str) -> dict[str, Any]:

@@ -112,12 +112,13 @@ class Extractor:
         mirrored: the mean over each view and its mirror image. Only what the store lacks is computed; a sample whose
         hash is not known is hashed first. `check(done, total)` counts images; it is called between batches and may
         raise to stop. Above 16 MB the result is a memory-mapped file. Raises DataError naming files that cannot be
-        read, or are not those that they were when they were hashed.
+        read, or are not those that they were when they were hashed, and for maps OutOfResources as `activations` does.
         """
         wanted = self._features(stages, pool, self.looks.names(views, mirrored=mirrored))
         shape = wanted[0].shape if pool == "none" else (self.network.width(stages, pool),)
         result = Result((views, len(samples), *shape))
-        for start, found in self._pass(samples, wanted, check):
+        known = self._known(samples, wanted, making_room_for=wanted) if pool == "none" else None
+        for start, found in self._pass(samples, wanted, check, known):
             for view in range(views):
                 rows = _rows(wanted, found, self.looks.name(view))
                 if mirrored:
@@ -138,18 +139,15 @@ class Extractor:
         """What leaves `stage` for each view, to train onward from; `also` are stages whose pooled features are computed
         in the same pass, so that `pooled` then has nothing left to compute.
 
-        Raises as `pooled` does, and OutOfResources, before anything is computed, where there is no room for what the
-        store lacks.
+        Raises as `pooled` does, and OutOfResources, before anything is computed, where neither the store nor the
+        temporary folder has room for what is lacking.
         """
         names = self.looks.names(views)
         shape = self._map(stage)
         kept = self._wanted((stage, None), shape, stored_as, names)
         wanted = [kept, *(self._features(also, None, names) if also else ())]
-        known = [sha256 for chunk in self._chunks(samples, wanted) for sha256 in self._hashes(samples[chunk])]
-        lacking = kept.records.missing(kept.entries(known))
-        if lacking:
-            kept.records.make_room(len(lacking))
-        for _ in self._pass(samples, wanted, check):
+        known = self._known(samples, wanted, making_room_for=[kept])
+        for _ in self._pass(samples, wanted, check, known):
             pass
         every = tuple(self.looks.name(view) for view in range(views))
         return Activations(kept.records, tuple(known), every, shape, stored_as)
@@ -207,10 +205,29 @@ class Extractor:
         step = batch * max(1, images // batch)
         return (slice(start, start + step) for start in range(0, len(samples), step))
 
+    def _known(
+        self, samples: Sequence[Source], wanted: Sequence[_Wanted], *, making_room_for: Sequence[_Wanted]
+    ) -> list[str]:
+        """The hashes of all images, when there is room for what is lacking of these."""
+        known = [sha256 for chunk in self._chunks(samples, wanted) for sha256 in self._hashes(samples[chunk])]
+        promised = 0
+        for one in making_room_for:
+            if lacking := len(one.records.missing(one.entries(known))):
+                one.records.make_room(lacking, beside=promised)
+                promised += lacking * record(one.shape, one.stored_as).itemsize
+        return known
+
     def _pass(
-        self, samples: Sequence[Source], wanted: Sequence[_Wanted], check: Check | None
-    ) -> Iterator[tuple[int, list[str]]]:
-        """Chunk after chunk, when all that is wanted of it is there: where it starts, and the hashes of its images."""
+        self,
+        samples: Sequence[Source],
+        wanted: Sequence[_Wanted],
+        check: Check | None,
+        known: Sequence[str] | None = None,
+    ) -> Iterator[tuple[int, Sequence[str]]]:
+        """Chunk after chunk, when all that is wanted of it is there: where it starts, and the hashes of its images.
+
+        known: the hashes of all images, where they are known before.
+        """
         for chunk in self._chunks(samples, wanted):
             sources = samples[chunk]
 
@@ -218,7 +235,7 @@ class Extractor:
                 if check:
                     check(before + done, len(samples))
 
-            found = self._hashes(sources)
+            found = self._hashes(sources) if known is None else known[chunk]
             self._fill(sources, found, wanted, report)
             report(len(sources))
             yield chunk.start, found

@@ -21,8 +21,10 @@ class Records(Protocol):
     def missing(self, entries: Sequence[Entry]) -> list[Entry]:
         """Those of the entries whose record is not there, each once."""
 
-    def make_room(self, records: int) -> None:
-        """Before so many records are put. Raises OutOfResources where there is none."""
+    def make_room(self, records: int, *, beside: int = 0) -> None:
+        """Before so many records are put, beside bytes that others were promised. Raises OutOfResources where there is
+        none.
+        """
 
     def put(self, entries: Sequence[Entry], values: np.ndarray) -> None:
         """Keeps `values` (n, *shape), one record for each entry."""

@@ -9,7 +9,7 @@ import secrets
 import zipfile
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -20,11 +20,11 @@ from pydantic import ValidationError
 from finetune.bundle import Bundle
 from finetune.bundle.durable import TEMPORARY, worded
 from finetune.data.adapters import folder
-from finetune.data.catalog import Catalog, LeftOut, Sample
+from finetune.data.catalog import Catalog, LeftOut, Sample, census, key_of
 from finetune.data.decode import Fit, Preprocessing
 from finetune.data.rows import is_table
 from finetune.data.store import Store
-from finetune.errors import BundleError, UsageError, cell, listing, printable
+from finetune.errors import BundleError, DataError, UsageError, cell, listing, printable
 from finetune.frozen.extract import Extractor, Looks
 from finetune.frozen.sources import InMemory, Source
 from finetune.model import backbone as networks
@@ -166,22 +166,35 @@ def features(
     none. size: pixels of the side, by default what the weights were trained with; fit: crop, pad or squash. mirrored:
     the mean over each image and its mirror image. cache: what was computed before is taken from the user's cache
     folder, and new features are kept there. check(done, total) may raise to stop. Memory does not grow with the number
-    of images: above 16 MB the values are a memory-mapped file. Raises UsageError, DataError, WeightsError, BundleError
-    or Offline.
+    of images: above 16 MB the values are a memory-mapped file. Files of a folder, a table or a catalog that cannot be
+    read are left out and named, as many as a run may leave out; of others they are an error. Raises UsageError,
+    DataError, WeightsError, BundleError or Offline.
     """
-    given, catalog = _given(images)
+    given = _given(images)
     built, preprocessing = network(backbone, weights, size=size, fit=fit)
     stages = (stage,) if isinstance(stage, str) else tuple(stage)
     store: AbstractContextManager[Store | None] = Store.open() if cache else nullcontext()
     with store as kept:
         extractor = Extractor(built, looks=Looks(preprocessing), runtime=start(), store=kept, precision=precision)
-        values = extractor.pooled(given, stages=stages, pool=pool, mirrored=mirrored, check=check)[0]
+
+        def of(sources: Sequence[Source]) -> np.ndarray:
+            every_view = extractor.pooled(sources, stages=stages, pool=pool, mirrored=mirrored, check=check)
+            return np.asarray(every_view[0])
+
+        try:
+            found = of(given.sources)
+        except DataError:
+            if given.catalog is None:
+                raise
+            given = _readable(given, given.catalog)
+            found = of(given.sources)
+    catalog = given.catalog if given.labelled else None
     return Features(
-        values=values,
-        keys=tuple(source.key for source in given),
+        values=found,
+        keys=tuple(source.key for source in given.sources),
         labels=tuple("|".join(sample.labels) for sample in catalog.samples) if catalog else None,
         classes=catalog.classes if catalog else None,
-        left_out=catalog.left_out if catalog else (),
+        left_out=given.catalog.left_out if given.catalog else (),
         notes=kept.notes if kept else (),
     )
 
@@ -218,19 +231,34 @@ def network(
     return from_bundle(bundle).cut, Preprocessing.from_dict(bundle.facts["preprocessing"])
 
 
-def _given(images: Catalog | Picture | Sequence[Picture]) -> tuple[Sequence[Source], Catalog | None]:
-    """The sources that are meant, and the catalog where there are classes."""
+@dataclass(frozen=True)
+class _Given:
+    """The images that are meant; the catalog that they are of, if any, and whether it has their labels."""
+
+    sources: Sequence[Source]
+    catalog: Catalog | None = None
+    labelled: bool = False
+
+
+def _given(images: Catalog | Picture | Sequence[Picture]) -> _Given:
     if isinstance(images, str | Path) and Path(images).is_dir():
         root = Path(images)
         paths = folder.images_below(root)
         if all(path.parent == root for path in paths):  # a folder without folders has no classes
-            return [_sample(path, path.name) for path in paths], None
-        images = labelled(root)
+            alone = tuple(Sample(key_of([path.name]), path, printable(root.name)) for path in paths)
+            return _Given(alone, Catalog(alone, (printable(root.name),)))
+        images = labelled(root, least=1)
     elif isinstance(images, str | Path) and is_table(Path(images)):
         images = labelled(Path(images))
     if isinstance(images, Catalog):
-        return images.samples, images
-    return sources(gather(images)), None
+        return _Given(images.samples, images, labelled=True)
+    return _Given(sources(gather(images)))
+
+
+def _readable(given: _Given, catalog: Catalog) -> _Given:
+    """The same without the files that cannot be read. Raises DataError where they are too many."""
+    readable, _ = census(catalog, on_bad_image="skip", threads=os.cpu_count() or 1)
+    return replace(given, sources=readable.samples, catalog=readable)
 
 
 def _sample(path: Path, name: str) -> Sample:

@@ -99,7 +99,7 @@ def needed(network: Backbone, stage: str, *, images: int, views: int, size: int,
     bytes_ = activation_bytes(network, stage, images=images, views=views, stored_as=stored_as, size=size)
     one = activation_bytes(network, stage, images=1, views=1, stored_as="float32", size=size)
     return (
-        f"maps kept of {images} images in {views} views after {stage}: {in_units(bytes_)} of the cache as {stored_as}; "
+        f"maps kept of {images} images in {views} views after {stage}: {in_units(bytes_)} on the disk as {stored_as}; "
         f"in memory {in_units(one)} for each image of a batch"
     )
 

@@ -517,7 +517,7 @@ def test_the_pass_of_the_views_leaves_what_the_last_stage_is_trained_from(monkey
     both = Stand(Table(), tuning=answers({1.0: 1.0}))
     both.run(monkeypatch, tier("views", views=2), LAST)
     assert both.kept == [("resnet50", "stage3", 2, "float16", ("stage4",))]
-    told = "maps kept of 60 images in 2 views after stage3: 30.7 kB of the cache as float16; in memory "
+    told = "maps kept of 60 images in 2 views after stage3: 30.7 kB on the disk as float16; in memory "
     assert any(line.startswith(told) for line in both.said)
     alone = Stand(Table())
     alone.run(monkeypatch, tier("views", views=2))

@@ -1,6 +1,5 @@
 """The store keeps what was put, bit for bit, or nothing: whatever happens to its files, and whoever else writes."""
 
-import hashlib
 import os
 import secrets
 import sqlite3
@@ -16,38 +15,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from finetune.data import index as indices
-from finetune.data.collection import Collection
 from finetune.data.index import Index
-from finetune.data.store import Absent, Entry, Store
-from finetune.errors import OutOfResources, OutputTaken, UsageError
+from finetune.data.store import Absent, Store
+from finetune.errors import OutOfResources, UsageError
+from tests.data.records import collection, entries, files, same, values
 
-FEATURES = (np.dtype(np.float32), (6,))
 SCALED = np.dtype([("scale", "<f4", (2,)), ("values", "i1", (2, 3, 3))])
-
-
-def entries(count: int, view: str = "plain") -> list[Entry]:
-    return [(hashlib.sha256(str(number).encode()).hexdigest(), view) for number in range(count)]
-
-
-def values(
-    count: int, *, dtype: np.dtype = FEATURES[0], shape: tuple[int, ...] = FEATURES[1], seed: int = 0
-) -> np.ndarray:
-    size = count * int(np.prod(shape, dtype=int)) * dtype.itemsize
-    return np.random.default_rng(seed).integers(1, 250, size, dtype=np.uint8).view(dtype).reshape(count, *shape)
-
-
-def collection(
-    store: Store, *, large: bool = False, dtype: Any = FEATURES[0], shape: Any = FEATURES[1], **facts: Any
-) -> Collection:
-    return store.collection({"backbone": "resnet18", **facts}, dtype=dtype, shape=shape, large=large)
-
-
-def same(one: np.ndarray, other: np.ndarray) -> bool:
-    return one.dtype == other.dtype and one.shape == other.shape and one.tobytes() == other.tobytes()
-
-
-def files(folder: Path) -> list[Path]:
-    return sorted((folder / "frozen").glob("*.values"))
 
 
 def change(folder: Path, statement: str, *values: object) -> None:
@@ -570,13 +543,7 @@ def test_damage_met_by_info_is_told_and_mended(tmp_path: Path) -> None:
         assert store.info().holdings == ()
 
 
-# the limit
-
-
-def held(folder: Path) -> dict[str, int]:
-    """Records by the fact `name` of their collection."""
-    with Store.open(folder) as store:
-        return {holding.facts["name"]: holding.records for holding in store.info().holdings}
+# what it says of itself, and clearing it
 
 
 def test_the_limit_is_read_from_the_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
@@ -592,111 +559,6 @@ def test_the_limit_is_read_from_the_environment(monkeypatch: pytest.MonkeyPatch,
         monkeypatch.setenv("FINETUNE_CACHE_LIMIT", text)
         with pytest.raises(UsageError, match=r"a number of bytes is needed, such as 20G or 500M"):
             Store.open(tmp_path)
-
-
-@both
-def test_what_was_longest_not_used_goes_first(large: bool, tmp_path: Path) -> None:
-    with Store.open(tmp_path) as store:
-        for name in ("one", "two", "three"):
-            collection(store, large=large, name=name).put(entries(10), values(10))
-        collection(store, large=large, name="one").missing(entries(10))
-    with Store.open(tmp_path, limit=500) as store:
-        assert store.shrink() == 240
-        assert store.shrink() == 0
-    assert held(tmp_path) == {"one": 10, "three": 10}
-    assert len(files(tmp_path)) == (2 if large else 0)
-
-
-def test_small_collections_lose_no_more_records_than_they_must_and_large_ones_go_whole(tmp_path: Path) -> None:
-    with Store.open(tmp_path) as store:
-        for name, large in (("one", True), ("two", False), ("three", True)):
-            collection(store, large=large, name=name).put(entries(10), values(10))
-    with Store.open(tmp_path, limit=239 + 240) as store:
-        assert store.shrink() == 240 + 24
-    assert held(tmp_path) == {"two": 9, "three": 10}
-    with Store.open(tmp_path, limit=0) as store:
-        store.shrink()
-        some = collection(store, name="two")
-        assert some.missing(entries(10)) == entries(10)
-        some.put(entries(10), values(10))
-        assert same(some.get(entries(10)), values(10))
-    assert held(tmp_path) == {}
-
-
-def test_a_store_that_wrote_shrinks_when_it_is_closed(tmp_path: Path) -> None:
-    with Store.open(tmp_path) as store:
-        collection(store, name="one").put(entries(10), values(10))
-    with Store.open(tmp_path, limit=100) as store:
-        assert collection(store, name="one").missing(entries(10)) == []
-    assert held(tmp_path) == {"one": 10}
-    with Store.open(tmp_path, limit=100) as store:
-        collection(store, name="two").put(entries(1), values(1))
-    assert held(tmp_path) == {"one": 3, "two": 1}
-
-
-def test_nothing_is_evicted_from_under_another_store(tmp_path: Path) -> None:
-    with Store.open(tmp_path) as store, Store.open(tmp_path, limit=0) as other:
-        some = collection(store, large=True, name="one")
-        some.put(entries(10), values(10))
-        assert other.shrink() == 0
-        with pytest.raises(OutputTaken, match=r"frozen is in use by another process: wait for it, or stop it"):
-            other.clear()
-        assert same(some.get(entries(10)), values(10))
-        other.close()
-        assert store.clear() > 0
-
-
-@both
-def test_what_this_store_evicted_is_missing_in_collections_that_it_gave_before(large: bool, tmp_path: Path) -> None:
-    with Store.open(tmp_path) as store:
-        some = collection(store, large=large)
-        some.put(entries(10), values(10))
-        store.limit = 0
-        assert store.shrink() == 240
-        assert some.missing(entries(10)) == entries(10)
-        some.put(entries(10), values(10, seed=1))
-        assert same(some.get(entries(10)), values(10, seed=1))
-
-
-def test_the_disk_gets_back_what_was_evicted(tmp_path: Path) -> None:
-    with Store.open(tmp_path) as store:
-        collection(store, shape=(500,)).put(entries(1000), values(1000, shape=(500,)))
-        collection(store, large=True, shape=(500,)).put(entries(1000), values(1000, shape=(500,)))
-        before = store.info().bytes
-        assert before > 4_000_000
-        store.limit = 0
-        assert store.shrink() == 4_000_000
-        assert store.info().bytes < 300_000
-    assert files(tmp_path) == []
-
-
-def test_files_that_a_killed_process_left_are_removed(tmp_path: Path) -> None:
-    with Store.open(tmp_path) as store:
-        collection(store, large=True).put(entries(1), values(1))
-        (tmp_path / "frozen" / "0123-45.values").write_bytes(b"left")
-        kept = files(tmp_path)[1:]
-        store.shrink()
-        assert files(tmp_path) == kept
-
-
-def test_room_is_made_or_refused_before_it_is_needed(tmp_path: Path) -> None:
-    with Store.open(tmp_path, limit=500) as store:
-        for name in ("one", "two"):
-            collection(store, large=True, name=name).put(entries(10), values(10))
-        store.make_room(20)
-        assert len(store.info().holdings) == 2
-        store.make_room(200)
-        assert [holding.facts["name"] for holding in store.info().holdings] == ["two"]
-        with pytest.raises(OutOfResources) as refusal:
-            store.make_room(1_200_000_000)
-        assert str(refusal.value) == (
-            f"1.2 GB are needed in {tmp_path}/frozen, and 500 bytes are allowed; set FINETUNE_CACHE_LIMIT to 2G or more"
-        )
-        store.limit = 10**18
-        with pytest.raises(
-            OutOfResources, match=r"are needed in .*, and the disk has .* free; free some space, or set"
-        ):
-            store.make_room(10**17)
 
 
 def test_info_says_what_is_there(tmp_path: Path) -> None:

@@ -330,3 +330,29 @@ def test_activations_without_room_anywhere_are_refused_before_anything_is_comput
         with pytest.raises(OutOfResources, match=r"1\.0 kB are free; free some space, set TMPDIR"):
             found.activations(samples, stage="stage1", views=2, stored_as="int8")
     assert found.views == 0
+
+
+def test_maps_as_features_ask_for_room_of_all_stages_together_before_anything_is_computed(
+    network: Backbone, samples: Sequence[Sample], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    one = 4 * len(samples) * int(np.prod(network.shape("stage1", size=32)))
+    live = extractor(network).pooled(samples, stages=["stage1"], pool="none")
+    with Store.open(tmp_path / "small", limit=one // 2) as store:
+        found = extractor(network, store)
+        with monkeypatch.context() as patch:
+            patch.setattr("finetune.data.scratch.shutil.disk_usage", lambda folder: SimpleNamespace(free=10**3))
+            with pytest.raises(OutOfResources, match=r"1\.0 kB are free; free some space, set TMPDIR"):
+                found.pooled(samples, stages=["stage1"], pool="none")
+        assert found.views == 0
+        assert np.array_equal(found.pooled(samples, stages=["stage1"], pool="none"), live)
+        assert all(note.endswith("; a temporary file is used instead") for note in store.notes)
+        assert store.info().holdings == ()
+
+
+def test_room_that_was_promised_to_one_is_not_promised_to_another(tmp_path: Path) -> None:
+    with Store.open(tmp_path, limit=1_000_000) as store:
+        some = store.collection({"name": "one"}, dtype=np.dtype(np.float32), shape=(1000,), large=True)
+        some.make_room(100)
+        assert store.notes == ()
+        some.make_room(100, beside=900_000)
+        assert store.notes[0].startswith("1.3 MB are needed in ")

@@ -1,4 +1,5 @@
 import csv
+import shutil
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -139,7 +140,32 @@ def test_what_is_no_picture_and_what_is_damaged_is_refused(photos: Path) -> None
         of([3.5])
     (photos / "red" / "000.png").write_bytes(b"")
     with pytest.raises(DataError, match=r"red/000.png: empty"):
-        of(photos)
+        of([photos / "red" / "000.png", photos / "red" / "001.png"])
+
+
+@pytest.mark.parametrize("flat", [False, True], ids=["class folders", "images alone"])
+def test_a_damaged_file_of_a_folder_is_left_out_and_named_and_many_are_refused(flat: bool, photos: Path) -> None:
+    folder = photos / "red" if flat else photos
+    whole = of(folder, cache=False)
+    (photos / "red" / "003.png").write_bytes((photos / "red" / "003.png").read_bytes()[:60])
+    found = of(folder, cache=False)
+    (left,) = found.left_out
+    assert left.key == ("003.png" if flat else "red/003.png")
+    kept = [place for place, key in enumerate(whole.keys) if key != left.key]
+    assert found.keys == tuple(whole.keys[place] for place in kept)
+    assert np.array_equal(found.values, whole.values[kept])
+    assert found.labels is None if flat else found.labels == tuple(np.array(whole.labels)[kept])
+    (photos / "red" / "004.png").write_bytes(b"")
+    with pytest.raises(DataError, match="2 of 8 of class 'red'"):
+        of(folder)
+
+
+def test_one_class_folder_is_enough(photos: Path) -> None:
+    for name in ("blue", "green"):
+        shutil.rmtree(photos / name)
+    found = of(photos)
+    assert found.classes == ("red",)
+    assert found.labels == ("red",) * 8
 
 
 def test_several_stages_maps_and_mirror_images(photos: Path) -> None:

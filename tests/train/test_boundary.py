@@ -321,5 +321,5 @@ def test_what_maps_will_take_is_said_before_they_are_computed() -> None:
     shape = network.shape("stage3", size=32)
     told = needed(network, "stage3", images=100, views=8, size=32, stored_as="float32")
     assert told.startswith("maps kept of 100 images in 8 views after stage3: ")
-    assert f"{size(3200 * int(np.prod(shape)))} of the cache as float32; " in told
+    assert f"{size(3200 * int(np.prod(shape)))} on the disk as float32; " in told
     assert told.endswith(f"in memory {size(4 * int(np.prod(shape)))} for each image of a batch")

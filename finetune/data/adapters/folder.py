@@ -14,7 +14,8 @@ from typing import TYPE_CHECKING
 
 from finetune.data.catalog import TRAIN, Catalog, LeftOut, Sample, key_of
 from finetune.data.formats import FORMATS, SUFFIXES
-from finetune.errors import DataError, listing, printable, suggestion
+from finetune.errors import DataError, UsageError, listing, printable, suggestion
+from finetune.recipe.machine import cache_folder
 
 if TYPE_CHECKING:
     from finetune.recipe.dataset import FolderData
@@ -68,11 +69,13 @@ def read(data: "FolderData") -> Catalog:
     return catalog
 
 
-def examine(data: "FolderData") -> tuple[Catalog, tuple[DataError, ...]]:
-    """What `read` gives, as far as there is any, and everything for which it refuses the folder. Where it does, classes
-    that training lacks are among the classes. Raises DataError where nobody can tell which folders are the classes.
+def examine(data: "FolderData", *, least: int = 2) -> tuple[Catalog, tuple[DataError, ...]]:
+    """What `read` gives, as far as there is any, and everything for which it refuses the folder; `least`: so many
+    classes are needed. Where it does, classes that training lacks are among the classes. Raises DataError where nobody
+    can tell which folders are the classes, and UsageError where the cache folder lies among the images.
     """
     root = _checked_root(Path(data.root))
+    _check_cache(root)
     tree = _walk(root)
     faults = [tree.fault] if tree.fault else []
 
@@ -107,7 +110,7 @@ def examine(data: "FolderData") -> tuple[Catalog, tuple[DataError, ...]]:
     with noted():
         _check_no_empty_class(images, tree, splits, training, root=root, nested=data.nested)
     with noted():
-        if len(classes) == 1:
+        if len(classes) < least:
             raise DataError(
                 f"{_shown(root)}: only one class, {classes[0]!r}; a classifier needs two or more class folders"
             )
@@ -137,6 +140,19 @@ def images_below(folder: Path) -> list[Path]:
     if not tree.files:
         raise DataError(f"{_shown(root)}: no images{_summary(tree.left_out)}")
     return [root.joinpath(*parts) for parts in sorted(tree.files, key=key_of)]
+
+
+def _check_cache(root: Path) -> None:
+    """Nothing is to be written among the images."""
+    try:
+        cache = cache_folder()
+    except UsageError:  # there is none, so that nothing is kept
+        return
+    if cache.resolve().is_relative_to(root.resolve()):
+        raise UsageError(
+            f"the cache folder {printable(str(cache))} lies among the images in {_shown(root)}; set FINETUNE_CACHE "
+            "to a folder outside of it"
+        )
 
 
 def _checked_root(root: Path) -> Path:

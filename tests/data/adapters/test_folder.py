@@ -8,7 +8,7 @@ import pytest
 
 from finetune.data.adapters import folder
 from finetune.data.catalog import LeftOut
-from finetune.errors import DataError
+from finetune.errors import DataError, UsageError
 from finetune.recipe.schema import FolderData
 
 
@@ -401,3 +401,22 @@ def test_everything_that_is_wrong_is_found_and_what_there_is_is_given_too(tmp_pa
     with pytest.raises(DataError) as refusal:
         folder.read(FolderData(root=str(tmp_path)))
     assert str(refusal.value) == said[0]
+
+
+def test_a_cache_folder_among_the_images_is_refused(tmp_path, monkeypatch):
+    root = tree(tmp_path / "images", "cat/1.jpg", "dog/1.jpg")
+    for inside in (root, root / "cache", root / ".cache" / "finetune"):
+        monkeypatch.setenv("FINETUNE_CACHE", str(inside))
+        with pytest.raises(UsageError) as refused:
+            read(root)
+        assert str(refused.value).startswith(f"the cache folder {inside} lies among the images in ")
+        assert str(refused.value).endswith("; set FINETUNE_CACHE to a folder outside of it")
+    monkeypatch.setenv("FINETUNE_CACHE", str(tmp_path / "images-cache"))
+    assert len(read(root)) == 2
+
+
+def test_a_folder_is_read_where_there_is_no_home_for_a_cache(tmp_path, monkeypatch):
+    for name in ("FINETUNE_CACHE", "XDG_CACHE_HOME", "HOME"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setattr(Path, "home", lambda: (_ for _ in ()).throw(RuntimeError("no home")))
+    assert len(read(tree(tmp_path, "cat/1.jpg", "dog/1.jpg"))) == 2
