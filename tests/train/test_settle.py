@@ -24,9 +24,9 @@ ALL = Phase(STAGES, 2, 1e-3, 1.0, "batch")
 HEAD = Phase(("head",), 2, 1e-3, 1.0, "pretrained", 2)
 
 
-def in_float32(run: Training) -> Training:
-    """With what enters the stages that train kept as it is."""
-    run.setting = replace(run.setting, train=run.setting.train.model_copy(update={"activations": "float32"}))
+def kept_as(stored_as: str, run: Training) -> Training:
+    """With what enters the stages that train kept so; as float32 it is kept as it is."""
+    run.setting = replace(run.setting, train=run.setting.train.model_copy(update={"activations": stored_as}))
     return run
 
 
@@ -49,7 +49,7 @@ def test_what_ships_is_never_below_the_probe_on_training_images(
     phase: Phase, lr: float, optimizer: str, alike: Path, write_recipe: Write
 ) -> None:
     recipe = write_recipe(alike, more=f", optimizer: {{kind: {optimizer}}}")
-    run = in_float32(from_probe(recipe, Plan((replace(phase, lr=lr),), ())))
+    run = kept_as("float32", from_probe(recipe, Plan((replace(phase, lr=lr),), ())))
     start, split = run.trained, run.setting.split
     before = [loss_of(run, part) for part in (split.train, split.validation)]
     list(fit(run))
@@ -62,6 +62,21 @@ def test_what_ships_is_never_below_the_probe_on_training_images(
         assert not differing(start, run.trained)
     if phase is HEAD and lr < 1:
         assert went == 1  # nothing is refused that does good
+
+
+@pytest.mark.parametrize(("stored_as", "rounding"), [("float16", 1e-4), ("int8", 1e-2)])
+@pytest.mark.parametrize("lr", [1e-3, 10.0])
+def test_maps_kept_with_less_precision_decide_as_the_images_themselves_up_to_their_rounding(
+    stored_as: str, rounding: float, lr: float, alike: Path, write_recipe: Write
+) -> None:
+    run = kept_as(stored_as, from_probe(write_recipe(alike), Plan((replace(LAST, lr=lr),), ())))
+    start, split = run.trained, run.setting.split
+    before = [loss_of(run, part) for part in (split.train, split.validation)]
+    list(fit(run))
+    run.take_best()
+    settle(run, start, share=1.0)
+    after = [loss_of(run, part) for part in (split.train, split.validation)]
+    assert all(now <= then + rounding for now, then in zip(after, before, strict=True))
 
 
 def test_weights_that_say_nothing_finite_are_left(photos: Path, write_recipe: Write) -> None:
@@ -193,7 +208,7 @@ def test_it_asks_what_an_evaluation_would_say_after_several_phases(
 ) -> None:
     lower = Phase(("stage3", "head"), 1, 1e-2, 1.0, "pretrained", views)
     upper = Phase(("stage4", "head"), 1, 1e-2, 1.0, "pretrained", views)
-    run = in_float32(training(write_recipe(photos), Plan((lower, upper), ())))
+    run = kept_as("float32", training(write_recipe(photos), Plan((lower, upper), ())))
     setting, start = run.setting, run.trained
     list(epochs(run))
     ask, said = asking(run, setting.split.train), []
