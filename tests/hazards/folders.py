@@ -309,7 +309,12 @@ FOLDERS: dict[str, Folder] = {
         3,
         "classes that differ only in capitals or in how accents are stored",
     ),
-    "1,000 classes of one image": Folder("N11", lambda root: _several(root, {f"c{n}": 1 for n in range(1000)}), 3, "?"),
+    "1,000 classes of one image": Folder(
+        "N11",
+        lambda root: _several(root, {f"c{n}": 1 for n in range(1000)}),
+        3,
+        "1000 images of 1000 classes, at most 1",
+    ),
     "one class": Folder("N11", lambda root: _several(root, {"cats": 4}), 3, "only one class, 'cats'"),
     "no class": Folder("N11", lambda root: _tree(root, "1.png", "2.png"), 3, "2 images but no class folders"),
     "no image": Folder("N11", lambda root: _tree(root, "cats/", "dogs/"), 3, "no images"),
