@@ -1,6 +1,8 @@
 """One image of every kind that a folder may hold, and what becomes of it: read, with notes, or refused with a kind."""
 
+import contextlib
 import struct
+import time
 
 import numpy as np
 import pytest
@@ -12,6 +14,7 @@ from finetune.data.decode import MAX_PIXELS, Preprocessing, decode, working_imag
 from finetune.errors import UnreadableImage
 from tests.hazards.images import (
     BMP,
+    CASES,
     CMYK,
     GREY_16,
     JPEG,
@@ -126,3 +129,12 @@ def test_damage_yields_an_image_or_unreadable_image_and_nothing_else(data):
     assert decoded.pixels.mode == "RGB"
     assert decoded.size == decoded.pixels.size
     assert decoded.pixels.width * decoded.pixels.height <= MAX_PIXELS
+
+
+@pytest.mark.parametrize("name", ["a GIF of 10,000 frames", "TIFF of 10,000 pages"])
+def test_frames_are_never_counted(name):
+    data = CASES[name].data
+    begun = time.process_time()
+    with contextlib.suppress(UnreadableImage):
+        decode(data)
+    assert time.process_time() - begun < 0.5

@@ -16,8 +16,9 @@ from typing import Any
 
 import pytest
 
+from tests.chromium import COMMAND, MISSING, Page
 from tests.hazards import tables
-from tests.hazards.folders import FOLDERS, ODD_CLASSES, PLANTED, Planted, build, fingerprint
+from tests.hazards.folders import ABSENT, FOLDERS, ODD_CLASSES, PLANTED, Planted, build, fingerprint
 from tests.hazards.images import AFTER, FIRST, INK, NONSENSE, PROFILE, SCALED, TURNED, WHITE
 from tests.hazards.running import FORBIDDEN, Ended, finetune, may_read_everything
 from tests.hazards.tables import TABLES
@@ -183,6 +184,25 @@ def test_names_are_text_on_every_page(met: Met) -> None:
         assert "{{7*7}}" in page
 
 
+@pytest.mark.skipif(COMMAND is None, reason=MISSING)
+@pytest.mark.parametrize("place", ["page.html", "bundle/report.html"])
+def test_no_name_does_anything_in_a_browser(place: str, met: Met) -> None:
+    with Page() as page:
+        page.open(met.here / place)
+        assert page.get("document.querySelectorAll('img, svg[onload], iframe, object, h1 *:not(bdi)').length") == 0
+        assert "<img src=x onerror=alert(1)>" in page.get("document.body.innerText")
+        assert page.get("document.documentElement.scrollWidth") <= 1280
+        assert page.errors == []
+
+
+def test_every_row_is_met_or_is_said_to_be_absent() -> None:
+    rows = {row for one in (*PLANTED, *FOLDERS.values()) for row in one.row.split()}
+    elsewhere = {"N18"}  # files that change during a run, in test_places.py
+    asked = {*(f"I{number:02d}" for number in range(1, 51)), *(f"N{number:02d}" for number in range(1, 21))}
+    assert rows - {"good"} | elsewhere | set(ABSENT) == asked
+    assert not rows & set(ABSENT)
+
+
 @pytest.mark.parametrize("name", FOLDERS)
 def test_a_folder_that_cannot_be_learnt_from_is_refused_and_left_alone(name: str, tmp_path: Path) -> None:
     folder = FOLDERS[name]
@@ -209,6 +229,7 @@ def test_check_says_all_that_is_wrong_of_a_table_with_its_lines(name: str, tmp_p
         assert tuple(row["class"] for row in found["classes"]) == table.classes
         return
     assert checked.code == (3 if table.stops else 0)
+    assert finetune(tmp_path, "plan", file, seconds=60).code == checked.code
     told = [found["error"]["message"]] if "error" in found else [one["text"] for one in found["findings"]]
     said = " ".join(told).replace(f"{tmp_path}/set/", "")
     assert [words for words in table.said if words not in said] == []
