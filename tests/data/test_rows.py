@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from finetune.data.rows import examine, is_table, read
+from finetune.data.rows import examine, is_table, json_lines, read
 from finetune.errors import DataError
 
 PLAIN = "path,label\n1.jpg,cat\n2.jpg,dog\n"
@@ -213,3 +213,6 @@ def test_lines_that_make_sense_are_given_beside_those_that_do_not(content: str, 
     assert "2 lines cannot be read" in str(fault)
     assert f"{name}:{rows.numbers[0] - 1}: " in str(fault)
     assert f"{name}:{rows.numbers[0] + 1}: " in str(fault)
+    if name == "t.jsonl":
+        with pytest.raises(DataError, match="x: 2 lines cannot be read"):
+            json_lines(content.encode(), source="x")
