@@ -12,7 +12,7 @@ from typing import assert_never
 
 import numpy as np
 
-from finetune.data import decode, rows
+from finetune.data import decode, formats, rows
 from finetune.data.adapters import folder, table
 from finetune.data.adapters.frames import FILE
 from finetune.data.catalog import TRAIN, Catalog
@@ -67,21 +67,24 @@ def recipe_of(source: Recipe | str | Path | Catalog, overrides: Sequence[str] = 
     must_exist(path)
     if path.is_dir() or rows.is_table(path):
         return file.loads(recipe_text(path), source=f"recipe of {path.name}", folder=Path(), overrides=overrides)
+    _must_be_no_image(path)
     return file.load(path, overrides=overrides)
 
 
 def recipe_to_check(source: Path, overrides: Sequence[str] = ()) -> Recipe:
-    """The recipe that `recipe_of` gives, or of a folder one with the same data and split; also for a folder that cannot
+    """The recipe that `recipe_of` gives, or of a folder or table one with the same data and split; also for what cannot
     be learnt from as it is, and of which no image is opened.
 
-    Raises UsageError, RecipeError, and DataError for a folder without a labelled image.
+    Raises UsageError, RecipeError, and DataError for a folder or table without a labelled image.
     """
     must_exist(source)
-    if not source.is_dir():
+    if source.is_dir():
+        catalog, _ = folder.examine(folder_data(source))
+    elif rows.is_table(source):
+        catalog, _ = table.examine(table_data(source))
+    else:
         return recipe_of(source, overrides)
-    data = folder_data(source)
-    catalog, _ = folder.examine(data)
-    named = [f"name: {_quoted(name_of(source))}", f"data: {{kind: folder, root: {_quoted(str(source))}}}"]
+    named = [f"name: {_quoted(name_of(source))}", f"data: {_section(source, None)}"]
     lines = [*named, *_split(catalog), *_backbone(), *_training(_SMALL)]
     return file.loads("\n".join(lines), source=f"recipe of {source.name}", folder=Path(), overrides=overrides)
 
@@ -96,6 +99,14 @@ def must_exist(path: Path) -> None:
     near = suggestion(path.name, [entry.name for entry in folder.iterdir()]) if folder == path.parent else ""
     where = f"; {printable(str(folder))} is there" if folder != path.parent else ""
     raise UsageError(f"there is no {printable(str(path))!r}{where}{near}")
+
+
+def _must_be_no_image(path: Path) -> None:
+    """Raises UsageError for a file that its name says is an archive or an image."""
+    if path.name.lower().endswith(folder.ARCHIVES):
+        raise UsageError(f"{printable(str(path))} is an archive; extract it first and name the folder")
+    if path.suffix.lower() in formats.SUFFIXES:
+        raise UsageError(f"{printable(str(path))} is an image; name the folder that holds the folders of the classes")
 
 
 def must_lie_outside(target: Path, data: DataChoice, *, what: str = "a folder", option: str = "--output") -> None:
@@ -147,11 +158,16 @@ def _found(source: Path | Catalog, written: str | None) -> tuple[Catalog, str]:
     """The images, and the data section that names them."""
     if isinstance(source, Catalog):
         return source, f"{{kind: table, file: {FILE}}}"
+    return labelled(source), _section(source, written)
+
+
+def _section(source: Path, written: str | None) -> str:
+    """The data section that names a folder or a table."""
     if not rows.is_table(source):
-        return folder.read(folder_data(source)), f"{{kind: folder, root: {_quoted(written or str(source))}}}"
+        return f"{{kind: folder, root: {_quoted(written or str(source))}}}"
     data = table_data(source)
     named = {"file": written or str(source), **data.model_dump(mode="json", exclude_defaults=True, exclude={"file"})}
-    return table.read(data), f"{{kind: table, {', '.join(f'{key}: {_value(value)}' for key, value in named.items())}}}"
+    return f"{{kind: table, {', '.join(f'{key}: {_value(value)}' for key, value in named.items())}}}"
 
 
 def _value(value: object) -> str:
@@ -247,7 +263,7 @@ def table_data(path: Path) -> TableData:
     Raises UsageError for a name with characters that no recipe can hold, DataError for a file that is no table.
     """
     file = _writable(path)
-    found = rows.read(Path(file), known=[name for names in _USUAL.values() for name in names])
+    found, _ = rows.examine(Path(file), known=[name for names in _USUAL.values() for name in names])
     there = {name.casefold(): name for name in reversed(found.columns)}
     columns = {use: next((there[name] for name in names if name in there), None) for use, names in _USUAL.items()}
     label = columns["label"]

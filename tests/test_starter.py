@@ -104,6 +104,29 @@ def table(root: Path, text: str, name: str = "bees.csv") -> Path:
 ROWS = ("ant/0.jpg", "ant/1.jpg", "ant/2.jpg", "bee/0.jpg", "bee/1.jpg", "bee/2.jpg")
 
 
+def test_an_archive_or_an_image_is_not_taken_for_a_recipe(tmp_path: Path) -> None:
+    for name, words in (
+        ("photos.TAR.gz", "is an archive; extract it first"),
+        ("1.JPG", "is an image; name the folder"),
+    ):
+        (tmp_path / name).write_bytes(b"x")
+        for found in (starter.recipe_of, starter.recipe_to_check):
+            with pytest.raises(UsageError, match=words):
+                found(tmp_path / name)
+    assert starter.recipe_of(photographs(tmp_path / "photos.zip")).name == "photos-zip"
+
+
+def test_a_table_that_cannot_be_learnt_from_has_a_recipe_to_be_checked_with(tmp_path: Path) -> None:
+    photographs(tmp_path)
+    table = tmp_path / "t.csv"
+    table.write_text("path,label,split\nant/0.jpg,ant,train\nant/1.jpg\nnone.jpg,bee,train\nbee/0.jpg,bee,val\n")
+    recipe = starter.recipe_to_check(table)
+    assert recipe.data == TableData(file=str(table), split="split")
+    assert recipe.split == Given(test="val")
+    with pytest.raises(DataError, match="t\\.csv:3: 1 cell"):
+        starter.recipe_of(table)
+
+
 def test_a_table_gets_a_recipe_with_the_names_of_its_columns(tmp_path: Path) -> None:
     lines = ("x;Filename;Species;Subset;patient", *(f"9;photos/{row};{row[:3]};train;{row}" for row in ROWS[:5]))
     path = table(tmp_path / "photos", "\n".join([*lines, f"9;photos/{ROWS[5]};bee;test;x"]))

@@ -74,7 +74,8 @@ def audit(known: Gathered) -> Audit:
 def refusals(known: Gathered) -> Iterator[Finding]:
     """An error for each reason for which a run on this data would stop."""
     for refusal in known.refusals:
-        yield Finding("data", "refused", "error", " ".join(printable(line.strip()) for line in refusal.splitlines()))
+        said, *listed = (printable(line.strip(), limit=1000) for line in refusal.splitlines())
+        yield Finding("data", "refused", "error", f"{said}: {'; '.join(listed)}" if listed else said)
 
 
 CHECKS: tuple[Check, ...] = (

@@ -47,6 +47,7 @@ _FAILURES = {
     **dict.fromkeys((errno.EACCES, errno.EPERM), "permission"),
     **dict.fromkeys((errno.EISDIR, errno.ENXIO), "not-a-regular-file"),  # ENXIO: a socket
 }
+_NO_HEADER = "not identified by this driver"  # Pillow's words for a file whose first bytes only are right
 _PNG_END = b"IEND\xaeB`\x82"
 _REMARKS: tuple[object, ...] = ("ignore", None, UserWarning, re.compile(r"PIL\."), 0)
 
@@ -188,7 +189,7 @@ def errors_as_unreadable() -> Iterator[None]:
     except FinetuneError:
         raise
     except Exception as error:
-        text = printable(str(error) or type(error).__name__)
+        text = printable(str(error) or type(error).__name__).replace(_NO_HEADER, "a header that makes no sense")
         if isinstance(error.__cause__ or error, struct.error | EOFError) or "truncated" in text.lower():
             raise UnreadableImage("truncated", "the file ends before its image does") from None
         raise UnreadableImage("damaged", text) from None

@@ -43,7 +43,7 @@ def reader(data: bytes) -> type[ImageFile.ImageFile]:
         if data.startswith(magic):
             return found
         if magic.startswith(data):
-            raise UnreadableImage("truncated", f"a file of {len(data)} bytes")
+            raise UnreadableImage("truncated", f"a file of {len(data)} byte{'' if len(data) == 1 else 's'}")
     raise _foreign(data)
 
 

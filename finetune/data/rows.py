@@ -74,35 +74,53 @@ def is_table(path: Path) -> bool:
 
 
 def read(path: Path, *, known: Iterable[str] = ()) -> Rows:
-    """The rows of a table file. known: column names by which to tell what separates the columns of a .csv file.
+    """The rows of a table file, every line of which makes sense. Raises DataError as `examine`, and for lines."""
+    rows, faults = examine(path, known=known)
+    if faults:
+        raise faults[0]
+    return rows
 
-    Text files are UTF-8, with or without a byte order mark, with any line ends; their lines are counted from 1, and
-    quoted cells may hold line ends. Names of columns, and cells of CSV and TSV, lose spaces around them. In JSON lines
-    each line is an object; numbers are taken as they are written. Raises DataError naming file and line: no such file,
-    another suffix or encoding, more than 512 MB or 1,000,000 rows, no header, rows with more or fewer cells than it,
-    quotes that do not close, lines that are not JSON; for Parquet without pyarrow, and for a damaged file.
+
+def examine(path: Path, *, known: Iterable[str] = ()) -> tuple[Rows, tuple[DataError, ...]]:
+    """The rows of a table file that make sense, and an error that names all the lines that do not.
+
+    known: column names by which to tell what separates the columns of a .csv file. Text files are UTF-8, with or
+    without a byte order mark, with any line ends; their lines are counted from 1, and quoted cells may hold line ends.
+    Names of columns, and cells of CSV and TSV, lose spaces around them. In JSON lines each line is an object; numbers
+    are taken as they are written. Lines that make no sense have more or fewer cells than the first, quotes that do not
+    close, or are not JSON. Raises DataError where there is no row at all: no such file, another suffix or encoding,
+    more than 512 MB or 1,000,000 rows, no first line with names; for Parquet without pyarrow, and for a damaged file.
     """
     suffix = path.suffix.lower()
     shown = _shown(path)
     if suffix not in SUFFIXES:
         raise DataError(f"{shown} is none of {', '.join(SUFFIXES)}, the tables that are read")
     data = _bytes(path)
+    faults: list[str] = []
     if suffix == ".parquet":
         rows = _parquet(data, shown)
     elif suffix in _DELIMITERS:
-        rows = _delimited(_text(data, shown), shown, _DELIMITERS[suffix], known)
+        rows, faults = _delimited(_text(data, shown), shown, _DELIMITERS[suffix], known)
     else:
-        rows = json_lines(data, source=str(path))
+        rows, faults = _objects(data, shown)
     if not len(rows):
-        raise DataError(f"{shown}: no rows")
+        raise _unreadable(faults, shown) if faults else DataError(f"{shown}: no rows")
     if len(rows) > _MOST_ROWS:
         raise DataError(f"{shown}: {len(rows)} rows; a table of images has at most {_MOST_ROWS}")
-    return rows
+    return rows, (_unreadable(faults, shown),) if faults else ()
 
 
 def json_lines(data: bytes, *, source: str) -> Rows:
     """The rows of JSON lines; the columns are the keys in the order in which they first occur. Raises as `read`."""
     shown = _shown(Path(source))
+    rows, faults = _objects(data, shown)
+    if faults:
+        raise _unreadable(faults, shown)
+    return rows
+
+
+def _objects(data: bytes, shown: str) -> tuple[Rows, list[str]]:
+    """The rows of the lines that are objects, and what is wrong with the others."""
     objects: list[dict[str, object]] = []
     numbers: list[int] = []
     faults: list[str] = []
@@ -119,9 +137,8 @@ def json_lines(data: bytes, *, source: str) -> Rows:
             continue
         objects.append(found)
         numbers.append(number)
-    _refuse(faults, shown)
     columns = tuple(dict.fromkeys(key for found in objects for key in found))
-    return Rows(shown, columns, [[found.get(key) for key in columns] for found in objects], numbers)
+    return Rows(shown, columns, [[found.get(key) for key in columns] for found in objects], numbers), faults
 
 
 def _unrepeated(pairs: Sequence[tuple[str, object]]) -> dict[str, object]:
@@ -166,7 +183,7 @@ def _text(data: bytes, shown: str) -> str:
         ) from None
 
 
-def _delimited(text: str, shown: str, delimiters: str, known: Iterable[str]) -> Rows:
+def _delimited(text: str, shown: str, delimiters: str, known: Iterable[str]) -> tuple[Rows, list[str]]:
     """The rows of CSV or TSV; of several delimiters the first under which the header has a column that is known."""
     wanted = set(known)
     tried = [_header(text, delimiter) for delimiter in delimiters]
@@ -181,7 +198,8 @@ def _header(text: str, delimiter: str) -> list[str]:
         return []
 
 
-def _separated(text: str, shown: str, delimiter: str) -> Rows:
+def _separated(text: str, shown: str, delimiter: str) -> tuple[Rows, list[str]]:
+    """The rows that have a cell for each name of the first line, and what is wrong with the others."""
     reader = _reader(text, delimiter)
     cells: list[list[str]] = []
     numbers: list[int] = []
@@ -205,10 +223,9 @@ def _separated(text: str, shown: str, delimiter: str) -> Rows:
     except csv.Error as error:
         faults.append(f"{shown}:{line}: {_said(error)}")
     if columns is None:
-        _refuse(faults, shown)
-        raise DataError(f"{shown}:1: no first line with the names of columns, such as path,label")
-    _refuse(faults, shown)
-    return Rows(shown, columns, cells, numbers)
+        faults = faults or [f"{shown}:1: no first line with the names of columns, such as path,label"]
+        raise _unreadable(faults, shown)
+    return Rows(shown, columns, cells, numbers), faults
 
 
 def _reader(text: str, delimiter: str) -> Any:
@@ -243,11 +260,10 @@ def _arrow(shown: str) -> tuple[Any, Any]:
         ) from None
 
 
-def _refuse(faults: Sequence[str], shown: str) -> None:
+def _unreadable(faults: Sequence[str], shown: str) -> DataError:
     if len(faults) == 1:
-        raise DataError(faults[0])
-    if faults:
-        raise DataError(f"{shown}: {len(faults)} lines cannot be read{listing(faults)}")
+        return DataError(faults[0])
+    return DataError(f"{shown}: {len(faults)} lines cannot be read{listing(faults)}")
 
 
 def _shown(path: Path) -> str:

@@ -93,7 +93,7 @@ def _listed(recipe: Recipe) -> tuple[Catalog, tuple[DataError, ...]]:
         case FolderData():
             return folder.examine(recipe.data)
         case TableData():
-            return table.read(recipe.data), ()
+            return table.examine(recipe.data)
         case TorchvisionData():
             return torchvision.read(recipe.data), ()
         case HuggingfaceData():

@@ -65,7 +65,7 @@ class FolderData(Section):
     kind: Literal["folder"] = "folder"
     root: PathText = Field(description="the folder of images, relative to the recipe")
     pool: bool = Field(False, description="split folders on disk are put together and split anew")
-    nested: bool = Field(False, description="folders inside a class folder belong to the class")
+    nested: bool = Field(False, description="folders inside class folders are classes too, named by their path")
     on_bad_image: OnBadImage = "skip"
 
 

@@ -6,7 +6,7 @@ from finetune.audit.unreadable import _ODD, check
 from finetune.data.catalog import LeftOut
 from finetune.errors import UnreadableImage
 from tests.audit.toys import encoded, kinds, known, scene, seen
-from tests.data.test_bad_images import READ
+from tests.hazards.images import READ
 
 
 def test_each_file_that_cannot_be_read_is_a_warning_of_its_kind():
@@ -43,7 +43,7 @@ def test_oddities_are_one_note_each_with_all_their_images():
 
 
 def test_every_note_of_the_decoder_has_a_kind():
-    notes = {note for _, found in READ.values() for note in found}
+    notes = {note for case in READ.values() for note in case.notes}
     assert notes - {"turned upright by EXIF"} <= set(_ODD)
     assert len(notes) > 5
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from finetune.data.rows import is_table, read
+from finetune.data.rows import examine, is_table, json_lines, read
 from finetune.errors import DataError
 
 PLAIN = "path,label\n1.jpg,cat\n2.jpg,dog\n"
@@ -197,3 +197,22 @@ def test_parquet_without_pyarrow_says_what_to_install(tmp_path: Path, monkeypatc
 def test_file_names_that_are_not_utf_8_survive_json_lines(tmp_path: Path) -> None:
     name = os.fsdecode(b"\xff.jpg")
     assert cells(tmp_path, json.dumps({"path": name}), "t.jsonl") == [[name]]
+
+
+@pytest.mark.parametrize(
+    ("content", "name"),
+    [
+        ("path,label\n1.jpg\n2.jpg,dog\n3.jpg,a,b\n", "t.csv"),
+        ('{"path": "1.jpg"\n{"path": "2.jpg", "label": "dog"}\n[]\n', "t.jsonl"),
+    ],
+)
+def test_lines_that_make_sense_are_given_beside_those_that_do_not(content: str, name: str, tmp_path: Path) -> None:
+    rows, faults = examine(written(tmp_path, content, name))
+    assert [list(row) for row in rows.cells] == [["2.jpg", "dog"]]
+    (fault,) = faults
+    assert "2 lines cannot be read" in str(fault)
+    assert f"{name}:{rows.numbers[0] - 1}: " in str(fault)
+    assert f"{name}:{rows.numbers[0] + 1}: " in str(fault)
+    if name == "t.jsonl":
+        with pytest.raises(DataError, match="x: 2 lines cannot be read"):
+            json_lines(content.encode(), source="x")

@@ -25,7 +25,7 @@ _SYSTEM = frozenset(
     {"__MACOSX", "@eaDir", "$RECYCLE.BIN", "System Volume Information", "Thumbs.db", "ehthumbs.db", "desktop.ini"}
 )
 _OTHER_FORMATS = frozenset({".gif", ".avif", ".heic", ".heif", ".jxl", ".jp2", ".svg", ".eps", ".psd", ".ico", ".ppm"})
-_ARCHIVES = (".zip", ".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tar.xz", ".txz", ".7z", ".rar")
+ARCHIVES = (".zip", ".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tar.xz", ".txz", ".7z", ".rar")
 
 Parts = tuple[str, ...]
 
@@ -158,7 +158,7 @@ def _check_cache(root: Path) -> None:
 def _checked_root(root: Path) -> Path:
     if os.path.isdir(root):
         return root
-    if os.path.isfile(root) and root.name.lower().endswith(_ARCHIVES):
+    if os.path.isfile(root) and root.name.lower().endswith(ARCHIVES):
         raise DataError(f"{_shown(root)} is an archive; extract it first and name the folder")
     if os.path.exists(root):
         raise DataError(f"{_shown(root)} is not a folder; name the folder that holds the class folders")

@@ -6,7 +6,7 @@ It opens no image. What is wrong with rows is told all at once, each with its pl
 import os
 import unicodedata
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -52,39 +52,65 @@ def read(data: "TableData") -> Catalog:
     or no text, addresses, a file named twice, files that are not there, labels that differ in capitals only, splits
     without train, labels that training lacks, fewer than two classes.
     """
+    catalog, faults = examine(data)
+    if faults:
+        raise faults[0]
+    return catalog
+
+
+def examine(data: "TableData") -> tuple[Catalog, tuple[DataError, ...]]:
+    """What `read` gives, as far as there is any, and everything for which it refuses the table. Where it does, rows
+    that cannot be used are left out, and labels that training lacks are among the classes. Raises DataError where
+    nobody can tell which images are meant.
+    """
     file = Path(data.file)
     named = [name for name in _wanted(data) if name not in (data.classes or ())]
     root = Path(data.root) if data.root else file.parent
-    found = tables.read(file, known=named)
+    found, faults = tables.examine(file, known=named)
     if not os.path.isdir(root):
         shown = printable(str(root), limit=1000)
         raise DataError(f"{found.source}: its paths start from {shown!r}, and there is no such folder; mend data.root")
-    return listed(found, data, root=root)
+    catalog, more = _examined(found, data, root=root)
+    return catalog, (*faults, *more)
 
 
 def listed(rows: Rows, data: "TableData", *, root: Path) -> Catalog:
     """The catalog of rows that have been read, as `read`; paths start from `root`."""
+    catalog, faults = _examined(rows, data, root=root)
+    if faults:
+        raise faults[0]
+    return catalog
+
+
+def _examined(rows: Rows, data: "TableData", *, root: Path) -> tuple[Catalog, tuple[DataError, ...]]:
     rows.check_columns(_wanted(data))
     root = Path(os.path.abspath(root))
-    entries = _entries(rows, data, root)
-    _check_files(entries, rows, root)
-    _check_one_form(entries, rows)
-    _check_spellings(((label, entry.row) for entry in entries for label in entry.labels), "labels", rows)
-    _check_spellings(((entry.split, entry.row) for entry in entries if entry.split), "splits", rows)
-    training = _training(entries, data, rows)
-    classes = _classes(training, data, rows)
-    _check_known(entries, classes, rows)
+    entries, faults = _entries(rows, data, root)
+    entries, missing = _there(entries, rows, root)
+    faults += missing
+    if not entries:
+        raise faults[0]
+    spelt = ((label, entry.row) for entry in entries for label in entry.labels)
+    faults += _of_one_form(entries, rows)
+    faults += _spellings(spelt, "labels", rows)
+    faults += _spellings(((entry.split, entry.row) for entry in entries if entry.split), "splits", rows)
+    training, untrained = _training(entries, data, rows)
+    classes, uncertain = _classes(training, data, rows)
+    faults += [*untrained, *uncertain, *_unknown(entries, classes, rows)]
+    if faults:
+        classes = tuple(dict.fromkeys((*classes, *sorted({label for entry in entries for label in entry.labels}))))
+    several = any(not isinstance(entry.label, str) for entry in entries)
     samples = [
         Sample(
             entry.key,
             entry.path,
-            entry.label if isinstance(entry.label, str) else tuple(name for name in classes if name in entry.label),
+            tuple(name for name in classes if name in entry.labels) if several else entry.labels[0],
             group=entry.group,
             split=None if data.pool else entry.split,
         )
         for entry in entries
     ]
-    return Catalog(samples=tuple(sorted(samples, key=lambda sample: sample.key)), classes=classes)
+    return Catalog(tuple(sorted(samples, key=lambda sample: sample.key)), classes), tuple(faults)
 
 
 def _wanted(data: "TableData") -> dict[str, str]:
@@ -96,8 +122,8 @@ def _wanted(data: "TableData") -> dict[str, str]:
     return {**wanted, **dict.fromkeys(data.classes or (), "one of classes")}
 
 
-def _entries(rows: Rows, data: "TableData", root: Path) -> list[_Entry]:
-    """Every row as an entry. Raises DataError with all that is wrong of rows one by one, and of files named twice."""
+def _entries(rows: Rows, data: "TableData", root: Path) -> tuple[list[_Entry], list[DataError]]:
+    """Rows as entries, and all that is wrong of rows one by one, and of files named twice."""
     columns = {name: rows.column(name) for name in _wanted(data)}
     label = _labels_of(data, columns)
     entries: list[_Entry] = []
@@ -122,11 +148,9 @@ def _entries(rows: Rows, data: "TableData", root: Path) -> list[_Entry]:
         seen[path] = entry
         keys[entry.key] = row
         entries.append(entry)
-    if len(faults) == 1:
-        raise DataError(faults[0])
-    if faults:
-        raise DataError(f"{rows.source}: {len(faults)} of {len(rows)} rows cannot be used{listing(faults)}")
-    return entries
+    if len(faults) > 1:
+        faults = [f"{rows.source}: {len(faults)} of {len(rows)} rows cannot be used{listing(faults)}"]
+    return entries, [DataError(fault) for fault in faults]
 
 
 def _labels_of(data: "TableData", columns: dict[str, list[object]]) -> Callable[[int], Labels]:
@@ -156,28 +180,31 @@ def _twice(entry: _Entry, before: _Entry, rows: Rows) -> str:
     return f"{where}, with another label: {here!r} here and {there!r} there{several}"
 
 
-def _check_files(entries: Sequence[_Entry], rows: Rows, root: Path) -> None:
+def _there(entries: list[_Entry], rows: Rows, root: Path) -> tuple[list[_Entry], list[DataError]]:
+    """The entries whose files are there."""
     missing = [entry for entry in entries if not os.path.isfile(entry.path)]
     if not missing:
-        return
+        return entries, []
     slashes = "; in a path names are separated by /" if any("\\" in entry.written for entry in missing) else ""
     lines = [f"{rows.place(entry.row)}: {printable(entry.written, limit=1000)!r}" for entry in missing]
-    raise DataError(
+    fault = DataError(
         f"{rows.source}: {len(missing)} of {len(rows)} rows name files that are not there; "
         f"paths start from {printable(str(root), limit=1000)!r}{slashes}{listing(lines)}"
     )
+    gone = {entry.row for entry in missing}
+    return [entry for entry in entries if entry.row not in gone], [fault]
 
 
-def _check_one_form(entries: Sequence[_Entry], rows: Rows) -> None:
+def _of_one_form(entries: Sequence[_Entry], rows: Rows) -> Iterator[DataError]:
     several = next((entry.row for entry in entries if not isinstance(entry.label, str)), None)
     single = next((entry.row for entry in entries if isinstance(entry.label, str)), None)
     if several is not None and single is not None:
-        raise DataError(
+        yield DataError(
             f"{rows.place(several)}: a list of labels, and a single one at {rows.place(single)}; give all images lists"
         )
 
 
-def _check_spellings(found: Iterable[tuple[str, int]], what: str, rows: Rows) -> None:
+def _spellings(found: Iterable[tuple[str, int]], what: str, rows: Rows) -> Iterator[DataError]:
     """What differs in capitals, or in how accents are stored, is hardly meant to be two things."""
     spellings: dict[str, dict[str, int]] = {}
     for spelt, row in found:
@@ -188,40 +215,43 @@ def _check_spellings(found: Iterable[tuple[str, int]], what: str, rows: Rows) ->
         if len(forms) > 1
     ]
     if same:
-        raise DataError(
+        yield DataError(
             f"{rows.source}: {what} that differ only in capitals or in how accents are stored; write them alike"
             f"{listing(same)}"
         )
 
 
-def _training(entries: Sequence[_Entry], data: "TableData", rows: Rows) -> list[_Entry]:
-    """The entries that classes come from."""
+def _training(entries: list[_Entry], data: "TableData", rows: Rows) -> tuple[list[_Entry], list[DataError]]:
+    """The entries that classes come from; all of them where none is for training."""
     if data.split is None or data.pool:
-        return list(entries)
+        return entries, []
     training = [entry for entry in entries if entry.split is not None and entry.split.casefold() == TRAIN]
-    if not training:
-        found = Counter(entry.split or "" for entry in entries)
-        counted = ", ".join(f"{printable(name)}: {count}" for name, count in sorted(found.items())[:20])
-        raise DataError(
-            f"{rows.source}: column {printable(data.split)!r} says train of no row ({counted}), and classes come from "
-            "training images; write train, or say pool: true to split anew"
-        )
-    return training
+    if training:
+        return training, []
+    found = Counter(entry.split or "" for entry in entries)
+    counted = ", ".join(f"{printable(name)}: {count}" for name, count in sorted(found.items())[:20])
+    fault = DataError(
+        f"{rows.source}: column {printable(data.split)!r} says train of no row ({counted}), and classes come from "
+        "training images; write train, or say pool: true to split anew"
+    )
+    return entries, [fault]
 
 
-def _classes(training: Sequence[_Entry], data: "TableData", rows: Rows) -> tuple[str, ...]:
+def _classes(training: Sequence[_Entry], data: "TableData", rows: Rows) -> tuple[tuple[str, ...], list[DataError]]:
     found = {label for entry in training for label in entry.labels}
+    faults = []
     never = [repr(printable(name)) for name in data.classes or () if name not in found]
     if never:
-        raise DataError(f"{rows.source}: columns of classes without a 1 among the training images{listing(never)}")
+        words = f"{rows.source}: columns of classes without a 1 among the training images{listing(never)}"
+        faults.append(DataError(words))
     classes = data.classes or tuple(sorted(found))
     if len(classes) < 2:
         only = f"only one class, {printable(classes[0])!r}" if classes else "no class at all"
-        raise DataError(f"{rows.source}: {only}; a classifier needs two or more")
-    return classes
+        faults.append(DataError(f"{rows.source}: {only}; a classifier needs two or more"))
+    return classes, faults
 
 
-def _check_known(entries: Sequence[_Entry], classes: Sequence[str], rows: Rows) -> None:
+def _unknown(entries: Sequence[_Entry], classes: Sequence[str], rows: Rows) -> Iterator[DataError]:
     known = set(classes)
     unknown: dict[tuple[str, str], list[int]] = {}
     for entry in entries:
@@ -234,4 +264,4 @@ def _check_known(entries: Sequence[_Entry], classes: Sequence[str], rows: Rows) 
             f"{suggestion(label, classes)}"
             for (label, split), found in sorted(unknown.items())
         ]
-        raise DataError(f"{rows.source}: labels that no training image has; mend or remove these rows{listing(lines)}")
+        yield DataError(f"{rows.source}: labels that no training image has; mend or remove these rows{listing(lines)}")

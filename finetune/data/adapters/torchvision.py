@@ -78,7 +78,6 @@ def _listed(data: TorchvisionData, root: Path) -> Catalog:
         with _worded(data.name, root):
             for path, target in _files(dataset):
                 cells.append((str(path), _label(dataset, target, name=data.name, split=split), split))
-    counted = "{source}, image {number}"
     columns = ("path", "label", "split")
     counted = "{source}, image {number}"
     rows = Rows(f"torchvision's {data.name}", columns, cells, range(1, len(cells) + 1), counted=counted)

@@ -245,3 +245,44 @@ def test_fewer_than_two_classes_are_refused(tmp_path: Path) -> None:
 def test_nothing_is_written_beside_the_table(tmp_path: Path) -> None:
     read(tmp_path, "path,label", "1.jpg,a", "2.jpg,b")
     assert sorted(path.name for path in (tmp_path / "set").iterdir()) == ["1.jpg", "2.jpg", "3.jpg", "deep", "t.csv"]
+
+
+def test_everything_that_is_wrong_is_found_and_what_there_is_is_given_too(tmp_path: Path) -> None:
+    path = tmp_path / "set" / "t.csv"
+    lines = ("path,label,part", "1.jpg,a,train", "2.jpg,A,train", "3.jpg,b", "none.jpg,b,train", ",b,train")
+    path.write_text("\n".join((*lines, "deep/4.jpg,b,train", "3.jpg,c,test", "deep/er/5.jpg,b,Train")))
+    catalog, faults = table.examine(TableData(file=str(path), split="part"))
+    assert labels(catalog) == {"1.jpg": "a", "2.jpg": "A", "3.jpg": "c", "deep/4.jpg": "b", "deep/er/5.jpg": "b"}
+    assert catalog.classes == ("A", "a", "b", "c")
+    said = [str(fault).replace(str(path), "t.csv").replace(str(tmp_path), "HERE") for fault in faults]
+    assert said == [
+        "t.csv:4: 2 cells where the first line has 3",
+        "t.csv:6: no path",
+        "t.csv: 1 of 7 rows name files that are not there; paths start from 'HERE/set'\n    t.csv:5: 'none.jpg'",
+        "t.csv: labels that differ only in capitals or in how accents are stored; write them alike"
+        "\n    'A' (t.csv:3) and 'a' (t.csv:2)",
+        "t.csv: splits that differ only in capitals or in how accents are stored; write them alike"
+        "\n    'Train' (t.csv:9) and 'train' (t.csv:2)",
+        "t.csv: labels that no training image has; mend or remove these rows"
+        "\n    'c' in test: 1 rows, the first at t.csv:8",
+    ]
+    with pytest.raises(DataError) as refusal:
+        table.read(TableData(file=str(path), split="part"))
+    assert str(refusal.value) == str(faults[0])
+
+
+def test_one_list_of_labels_among_single_ones_makes_all_of_them_lists(tmp_path: Path) -> None:
+    path = tmp_path / "set" / "t.jsonl"
+    path.write_text('{"path": "1.jpg", "label": "a"}\n{"path": "2.jpg", "label": ["a", "b"]}\n')
+    catalog, faults = table.examine(TableData(file=str(path)))
+    assert labels(catalog) == {"1.jpg": ("a",), "2.jpg": ("a", "b")}
+    assert [str(fault).partition(": ")[2] for fault in faults] == [
+        f"a list of labels, and a single one at {path}:1; give all images lists"
+    ]
+
+
+def test_without_a_row_that_makes_sense_nothing_is_given(tmp_path: Path) -> None:
+    path = tmp_path / "set" / "t.csv"
+    path.write_text("path,label\n1.jpg,\nnone.jpg,a\n")
+    with pytest.raises(DataError, match=r"t\.csv:2: no label"):
+        table.examine(TableData(file=str(path)))

@@ -1,6 +1,7 @@
 """Sets of torchvision, on tiny copies of what their archives hold; nothing is downloaded."""
 
 import inspect
+import re
 import sys
 import urllib.error
 from collections.abc import Callable
@@ -271,3 +272,65 @@ def test_every_set_that_is_listed_is_there_with_its_parts() -> None:
             assert part.images > known.classes > 1
         assert known.by_hand or {"download", "kwargs"} & set(signature.parameters), name
     assert sorted(SETS) == [*SETS]
+
+
+@pytest.mark.parametrize("name", SETS)
+def test_the_parts_of_a_set_are_those_that_torchvision_takes(name: str, tmp_path: Path) -> None:
+    """Asked for a part that no set has, torchvision says which there are, before it looks for any file."""
+    kind = getattr(torchvision.datasets, name)
+    asked = {value for part in SETS[name].parts.values() for key, value in part.arguments if key == "split"}
+    if not asked:
+        assert "split" not in inspect.signature(kind).parameters
+        return
+    if name == "PCAM":  # which looks for h5py first
+        assert asked == set(kind._FILES)
+        return
+    with pytest.raises(ValueError, match="Valid values are") as refusal:
+        kind(str(tmp_path), split="none of them")
+    there = set(re.findall(r"'([\w+]+)'", str(refusal.value).partition("Valid values are")[2]))
+    without_labels = {"CLEVRClassification": {"test"}, "STL10": {"unlabeled", "train+unlabeled"}}
+    doubled = {"FGVCAircraft": {"trainval"}, "SVHN": {"extra"}}  # extra: 531,131 easier digits, no part of its own
+    assert there - asked == without_labels.get(name, set()) | doubled.get(name, set())
+    assert asked <= there
+
+
+@pytest.mark.parametrize(
+    ("name", "said"),
+    [
+        ("Country211", ("150 train images", "50 validation images", "100 test images for each country")),
+        ("FGVCAircraft", ("10,000 images", "100 different variants")),
+        ("Flowers102", ("102 flower categories",)),
+        ("Food101", ("101 food categories", "101,000 images", "250", "750 training images")),
+        ("OxfordIIITPet", ("37 pet categories",)),
+        ("PCAM", ("327,680",)),
+        ("RenderedSST2", ("6920 images", "872 images", "1821 images")),
+        ("StanfordCars", ("16,185 images of 196 classes", "8,144 training images", "8,041 testing images")),
+        ("SUN397", ("397 categories", "108'754 images")),
+    ],
+)
+def test_sizes_are_those_that_torchvision_tells(name: str, said: tuple[str, ...]) -> None:
+    """Where its documentation has numbers, they are these, and they are ours."""
+    told = " ".join((inspect.getdoc(getattr(torchvision.datasets, name)) or "").split())
+    known = SETS[name]
+    images = [part.images for part in known.parts.values()]
+    per_class = {count // known.classes for count in images}
+    ours = {known.classes, sum(images), *images, *per_class}
+    for words in said:
+        assert words in told, f"{words!r} in {told!r}"
+        numbers = [int(re.sub(r"\D", "", found)) for found in re.findall(r"\d[\d,']*", words)]
+        assert set(numbers) <= ours, words
+
+
+def test_classes_are_as_many_as_torchvision_names() -> None:
+    named = {name: getattr(getattr(torchvision.datasets, name), "classes", None) for name in SETS}
+    counted = {name: len(classes) for name, classes in named.items() if isinstance(classes, list | tuple)}
+    assert len(counted) >= 5
+    assert counted == {name: SETS[name].classes for name in counted}
+
+
+@pytest.mark.parametrize("name", SETS)
+def test_the_folder_of_a_set_is_one_that_torchvision_writes(name: str) -> None:
+    source = inspect.getsource(inspect.getmodule(getattr(torchvision.datasets, name)))  # type: ignore[arg-type]
+    own, *inner = SETS[name].folder.split("/")
+    assert own in source or (own == name and "self.__class__.__name__" in source)
+    assert all(f'"{part}"' in source for part in inner)
