@@ -1,8 +1,8 @@
 """Copies planted across splits, and how many of them `finetune.audit` finds: the fault `duplicates` of `faults.py`.
 
 A folder with train/ and val/ becomes one with train/, validation/ and test/, val/ shared out by the seed. Half of the
-copies are of training images and lie in validation/, half are of validation images and lie in test/. What counts is what
-the audit of that folder says: a planted copy is found when one finding across parts, of its kind, names it and its
+copies are of training images and lie in validation/, half are of validation images and lie in test/. What counts is
+what the audit of that folder says: a planted copy is found when one finding across parts, of its kind, names it and its
 original. Two different images in one finding are a false one, unless the data had that pair by itself and it was looked
 at: `duplicates.json` holds the verdicts, by the hashes of the files.
 """
@@ -78,7 +78,7 @@ def duplicates(folder: Path, seed: int) -> Row:
 
 def own_pairs(folder: Path, page: Path) -> int:
     """Writes the pairs that the untouched data has, with thumbnails and verdicts, and says how many have no verdict."""
-    known, findings = _audited(folder)
+    _, findings = _audited(folder)
     judged, rows, open_ = _judged(folder.name), [], 0
     for one in findings:
         paths = [folder / key for key in one.keys]
