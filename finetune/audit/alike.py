@@ -81,8 +81,7 @@ def by_chance(details: np.ndarray) -> float:
     details: float32 (n, 32, 32), what is left of images when the means around are taken off. Of 2,000 pairs drawn at
     random, always the same, correlations are made normal (Fisher 1915: artanh) and their tail from the highest
     twentieth on is taken for exponential, as steep as it falls between the highest fifth and the highest twentieth;
-    that of a normal distribution is steeper, so that too much rather than too little is asked. 0 below 20 images,
-    at most 0.999.
+    that of a normal distribution is steeper, so that too much rather than too little is asked. 0 below 20 images.
     """
     count = len(details)
     if count < FEWEST:
@@ -93,7 +92,7 @@ def by_chance(details: np.ndarray) -> float:
     values = np.concatenate([_aligned(details[one[at]], details[other[at]]) for at in _batches(_DRAWN, _BATCH)])
     fifth, twentieth = np.quantile(np.arctanh(np.clip(values, -0.999, 0.999)), [0.8, 0.95])
     beyond = np.log(0.05 * count * (count - 1) / 2 / BY_CHANCE)  # e-folds down the tail
-    return min(0.999, float(np.tanh(twentieth + (twentieth - fifth) / np.log(0.2 / 0.05) * beyond)))
+    return float(np.tanh(twentieth + (twentieth - fifth) / np.log(0.2 / 0.05) * beyond))
 
 
 def candidates(hashes: Sequence[int]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

@@ -1,5 +1,6 @@
 """Images that are there more than once: the same pixels, or nearly the same picture, and where that does harm."""
 
+import math
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -51,11 +52,12 @@ def check(known: Gathered) -> Iterator[Finding]:
         text = f"{found.untried} pairs of images that look alike from afar were not compared closely; the nearest were"
         yield Finding("duplicates", "not-all-compared", "note", text, (), {"pairs": found.untried})
     if found.same > alike.SAME:
+        asked = math.floor(1000 * found.same) / 1000
         text = (
-            f"the images are so alike that only those that agree by {found.same:.3f}, not by {alike.SAME}, are called "
-            "nearly the same; copies that were changed more are not found"
+            f"the images are so alike that only those that agree by more than {asked:.3f}, not by {alike.SAME}, are "
+            "called nearly the same; copies that were changed more are not found"
         )
-        yield Finding("duplicates", "all-alike", "note", text, (), {"correlation": round(found.same, 3)})
+        yield Finding("duplicates", "all-alike", "note", text, (), {"correlation": asked})
 
 
 def copies(known: Gathered) -> tuple[list[Group], alike.Found]:

@@ -75,7 +75,7 @@ def test_the_digits_beside_the_code_have_no_near_duplicates_and_that_is_said_to_
     (found,) = check(looked)
     assert (found.kind, found.severity) == ("all-alike", "note")
     assert found.figures["correlation"] > 0.95
-    assert "agree by 0.9" in found.text
+    assert "agree by more than 0.9" in found.text
     assert list(leaks.check(looked)) == []
 
 
