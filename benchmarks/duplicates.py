@@ -121,6 +121,11 @@ def table(rows: Sequence[Row]) -> list[str]:
         lines += ["", f"asked: all exact, at least {NEAR:.0%} of near, false at most {FALSE:.0%} of found: "
                   f"{exact} of {exacts}, {near / nears:.1%}, {share:.1%}, {'shown' if shown else 'NOT shown'}",
                   ""]  # fmt: skip
+    for data in sorted({row["data"] for row in rows}):
+        lines += [
+            f"- by itself, looked at: {' and '.join(one['keys'])}: {one['verdict']}; {one['because']}"
+            for one in _verdicts(data)
+        ]
     return lines
 
 
@@ -162,8 +167,12 @@ def _strangers(group: frozenset[str], own: dict[frozenset[str], str]) -> int:
 
 
 def _judged(data: str) -> dict[frozenset[str], str]:
-    rows = json.loads(VERDICTS.read_text())[data] if VERDICTS.exists() else []
-    return {frozenset(row["images"]): row["verdict"] for row in rows}
+    return {frozenset(one["images"]): one["verdict"] for one in _verdicts(data)}
+
+
+def _verdicts(data: str) -> list[Row]:
+    found: dict[str, list[Row]] = json.loads(VERDICTS.read_text())
+    return found.get(data, [])
 
 
 def _lowest(findings: "Iterable[Finding]") -> float:

@@ -58,7 +58,11 @@ def main() -> None:
         rows.append(row)
         with given.output.open("a") as file:
             file.write(json.dumps(row) + "\n")
-    print("\n".join(given.table([row for row in rows if (row["fault"], row["data"]) == (given.fault, given.data)])))
+    print(
+        "\n".join(
+            TABLES[given.fault]([row for row in rows if (row["fault"], row["data"]) == (given.fault, given.data)])
+        )
+    )
 
 
 # labels
@@ -189,13 +193,16 @@ def _range(values: Sequence[float], digits: int = 3) -> str:
     return f"{statistics.mean(values):.{digits}f} ({min(values):.{digits}f} to {max(values):.{digits}f})"
 
 
+TABLES = {"labels": labels_table, "duplicates": duplicates.table}
+
+
 def _options() -> argparse.ArgumentParser:
     options = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     faults = options.add_subparsers(dest="fault", required=True)
     of_labels = faults.add_parser("labels", help="labels moved to another class")
-    of_labels.set_defaults(run=labels, table=labels_table)
+    of_labels.set_defaults(run=labels)
     of_copies = faults.add_parser("duplicates", help="copies across splits")
-    of_copies.set_defaults(run=duplicates.duplicates, table=duplicates.table)
+    of_copies.set_defaults(run=duplicates.duplicates)
     of_copies.add_argument("--pages", type=Path, default=HERE / ".pages", help="where the page of pairs is written")
     for one in (of_labels, of_copies):
         one.add_argument("--data-root", type=Path, default=ROOT.parent / "shared" / "data", help="with flowers/ in it")
