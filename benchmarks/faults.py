@@ -6,6 +6,9 @@ probabilities, from features that are computed once for all seeds; `finetune.aud
 many are true. Seeds 0 to 4 are for development, 100 to 104 for the table. cleanlab lives in an environment of its own,
 `.cleanlab/` beside this file, made at the first call; how it is called is told in `cleanlab_side.py`.
 
+`duplicates`: exact and near copies across splits, and what `finetune check` says of them (`duplicates.py`). Pairs that
+the untouched data has by itself are first written with thumbnails to a page, to be looked at.
+
 A line of JSON for each run is appended to `faults.jsonl`, and a run that has its line is not repeated.
 """
 
@@ -23,6 +26,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+import duplicates
 import numpy as np
 import planted
 from measure import ROOT, commit
@@ -42,6 +46,10 @@ Row = dict[str, Any]
 def main() -> None:
     given = _options().parse_args()
     rows = [json.loads(line) for line in given.output.read_text().splitlines()] if given.output.exists() else []
+    if given.fault == "duplicates":
+        page = given.pages / f"{given.data}.html"
+        unjudged = duplicates.own_pairs(given.data_root / given.data, page)
+        print(f"{page}: pairs that {given.data} has by itself, {unjudged} of them not looked at")
     done = {(row["fault"], row["data"], row["seed"]) for row in rows}
     for seed in given.seeds:
         if (given.fault, given.data, seed) in done:
@@ -50,7 +58,11 @@ def main() -> None:
         rows.append(row)
         with given.output.open("a") as file:
             file.write(json.dumps(row) + "\n")
-    print("\n".join(given.table([row for row in rows if (row["fault"], row["data"]) == (given.fault, given.data)])))
+    print(
+        "\n".join(
+            TABLES[given.fault]([row for row in rows if (row["fault"], row["data"]) == (given.fault, given.data)])
+        )
+    )
 
 
 # labels
@@ -181,12 +193,18 @@ def _range(values: Sequence[float], digits: int = 3) -> str:
     return f"{statistics.mean(values):.{digits}f} ({min(values):.{digits}f} to {max(values):.{digits}f})"
 
 
+TABLES = {"labels": labels_table, "duplicates": duplicates.table}
+
+
 def _options() -> argparse.ArgumentParser:
     options = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     faults = options.add_subparsers(dest="fault", required=True)
     of_labels = faults.add_parser("labels", help="labels moved to another class")
-    of_labels.set_defaults(run=labels, table=labels_table)
-    for one in (of_labels,):
+    of_labels.set_defaults(run=labels)
+    of_copies = faults.add_parser("duplicates", help="copies across splits")
+    of_copies.set_defaults(run=duplicates.duplicates)
+    of_copies.add_argument("--pages", type=Path, default=HERE / ".pages", help="where the page of pairs is written")
+    for one in (of_labels, of_copies):
         one.add_argument("--data-root", type=Path, default=ROOT.parent / "shared" / "data", help="with flowers/ in it")
         one.add_argument("--data", default="flowers")
         one.add_argument("--seeds", type=int, nargs="+", default=[*range(5), *range(100, 105)])

@@ -1,7 +1,8 @@
-"""The lines of `fastai.jsonl` as tables, in `RESULTS.md`: python benchmarks/results.py
+"""The lines of `fastai.jsonl`, `faults.jsonl`, `checking.jsonl` and `decoding.jsonl` as tables, in `RESULTS.md`:
+python benchmarks/results.py
 
-Two settings are compared on the same splits. The interval of the mean difference is given twice, because the splits of
-one pool share images:
+The last of runs of one kind counts. `tables.py` draws all but the first. Against fastai two settings are compared on
+the same splits, and the interval of the mean difference is given twice, because the splits of one pool share images:
 
 - crossed: images and seeds are both drawn anew with replacement, an image with all its answers (Owen 2007, The
   Pigeonhole Bootstrap, Annals of Applied Statistics 1(2), section 3);
@@ -22,6 +23,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import tables
 from scipy import stats
 
 HERE = Path(__file__).parent
@@ -78,11 +80,15 @@ class Pair:
 def main() -> None:
     options = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     options.add_argument("--input", type=Path, default=HERE / "fastai.jsonl")
+    options.add_argument("--faults", type=Path, default=HERE / "faults.jsonl")
+    options.add_argument("--checking", type=Path, default=HERE / "checking.jsonl")
+    options.add_argument("--decoding", type=Path, default=HERE / "decoding.jsonl")
     options.add_argument("--output", type=Path, default=HERE / "RESULTS.md")
     given = options.parse_args()
-    lines = [json.loads(line) for line in given.input.read_text().splitlines()]
-    latest = {(row["data"], row["setting"], row["seed"]): row for row in lines}
-    given.output.write_text(document(list(latest.values())))
+    parts = [document(_latest(given.input, "data", "setting", "seed"))]
+    parts.append(tables.planted_faults(_latest(given.faults, "fault", "data", "seed")))
+    parts.append(tables.reading(_latest(given.checking, "run", "images"), _latest(given.decoding, "what", "images")))
+    given.output.write_text("\n".join(part for part in parts if part))
 
 
 def document(rows: Sequence[Row]) -> str:
@@ -238,6 +244,12 @@ def _apart(rows: Sequence[Row]) -> int:
                 gap = datetime.fromisoformat(one["started"]) - datetime.fromisoformat(other["started"])
                 found.append(round(abs(gap.total_seconds()) / 60))
     return max(found)
+
+
+def _latest(path: Path, *keys: str) -> list[Row]:
+    """The lines of a file, of those with the same keys the last; none where there is no file."""
+    lines = [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
+    return list({tuple(row[key] for key in keys): row for row in lines}.values())
 
 
 def _each(rows: Iterable[Row], key: str) -> list[Any]:

@@ -1,5 +1,6 @@
 """Images that are there more than once: the same pixels, or nearly the same picture, and where that does harm."""
 
+import math
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -30,7 +31,7 @@ def check(known: Gathered) -> Iterator[Finding]:
     brightened; pictures of one burst too), followed by what it does: `across-parts` of the split or `two-labels`, both
     warnings, or `copies`, a note. A group that does both has a finding for each.
     """
-    groups, untried = copies(known)
+    groups, found = copies(known)
     for group in groups:
         exact = "exact" if group.correlation == 1 else "near"
         keys = tuple(sample.key for sample in group.samples)
@@ -47,13 +48,20 @@ def check(known: Gathered) -> Iterator[Finding]:
             yield Finding("duplicates", f"{exact}-two-labels", "warning", text, keys, figures)
         if len(parts) < 2 and len(labels) < 2:
             yield Finding("duplicates", f"{exact}-copies", "note", f"{len(keys)} images {same}", keys, figures)
-    if untried:
-        text = f"{untried} pairs of images that look alike from afar were not compared closely; the nearest were"
-        yield Finding("duplicates", "not-all-compared", "note", text, (), {"pairs": untried})
+    if found.untried:
+        text = f"{found.untried} pairs of images that look alike from afar were not compared closely; the nearest were"
+        yield Finding("duplicates", "not-all-compared", "note", text, (), {"pairs": found.untried})
+    if found.same > alike.SAME:
+        asked = math.floor(1000 * found.same) / 1000
+        text = (
+            f"the images are so alike that only those that agree by more than {asked:.3f}, not by {alike.SAME}, are "
+            "called nearly the same; copies that were changed more are not found"
+        )
+        yield Finding("duplicates", "all-alike", "note", text, (), {"correlation": asked})
 
 
-def copies(known: Gathered) -> tuple[list[Group], int]:
-    """All groups, those of equal pixels first, and how many candidates for nearly the same were left untried.
+def copies(known: Gathered) -> tuple[list[Group], alike.Found]:
+    """All groups, those of equal pixels first, and how it was looked for those that are nearly the same.
 
     Images of equal pixels stand as one where it is asked what is nearly the same, and join the group that this one is
     in, beside being a group of their own.
@@ -63,12 +71,12 @@ def copies(known: Gathered) -> tuple[list[Group], int]:
         same[known.looks[sample.key].pixels].append(sample)
     contents = list(same.values())
     looks = [known.looks[samples[0].key] for samples in contents]
-    pairs, untried = alike.near([look.phash for look in looks], _stack([look.small for look in looks]))
+    found = alike.near([look.phash for look in looks], _stack([look.small for look in looks]))
     links = alike.Links(len(looks))
-    for pair in pairs:
+    for pair in found.pairs:
         links.link(pair.first, pair.second)
     least: dict[int, float] = {}
-    for pair in pairs:
+    for pair in found.pairs:
         root = links.root(pair.first)
         least[root] = min(pair.correlation, least.get(root, 1.0))
     exact = [Group(tuple(samples), 1.0) for samples in contents if len(samples) > 1]
@@ -76,7 +84,7 @@ def copies(known: Gathered) -> tuple[list[Group], int]:
         Group(tuple(sample for place in group for sample in contents[place]), min(least[links.root(group[0])], 0.9999))
         for group in links.groups()
     ]
-    return [*exact, *near], untried
+    return [*exact, *near], found
 
 
 def leaked(findings: Sequence[Finding], parts: Mapping[str, str]) -> tuple[str, ...]:

@@ -1,5 +1,6 @@
 """Groups of images that belong together and yet lie on both sides of a split: series, bursts, one camera's minute."""
 
+import math
 import re
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
@@ -15,12 +16,15 @@ from finetune.errors import printable
 
 SECONDS = 3.0  # between two pictures of one burst
 ALIKE = 0.8  # plain correlation of neighbours in a numbered series that show one scene
+BY_CHANCE = 0.1  # of the neighbours that are called one scene, that may be expected to look alike as others do
 FEWEST = 4  # series without which a pattern in names is taken for chance
 LARGEST = 0.25  # of its class, that a series may be; a larger one is a numbering and no group
 
 _NUMBERED = re.compile(r"(.*?)(\d{1,18})\D*", re.DOTALL)
 _OF_A_SERIES = re.compile(r".*\d\D*?[_\-. ()]+([a-zA-Z]{1,12}[_\-. ]?)?", re.DOTALL)  # patient12_, video5-frame
 _PAIRS = 2000
+_MANY = 40_000
+_BATCH = 2000  # pairs
 _SURE = 4.0  # standard errors
 
 Pair = tuple[str, str]
@@ -30,9 +34,9 @@ def check(known: Gathered) -> Iterator[Finding]:
     """Warnings for groups with images in more than one part of the split.
 
     `group`: the data's own groups. `time`: pictures of one camera within 3 seconds of each other, by EXIF. `burst`:
-    neighbours in a numbered series, such as IMG_0012 and IMG_0013, that show one scene. `series`: names that begin
-    alike, with a number of their own (patient12_1, patient12_2), all of them in one finding; only a note where images
-    of a series are not more alike than others of their class.
+    neighbours in a numbered series, such as IMG_0012 and IMG_0013, that show one scene: they look alike as others of
+    their class do not. `series`: names that begin alike, with a number of their own (patient12_1, patient12_2), all of
+    them in one finding; only a note where images of a series are not more alike than others of their class.
     """
     if len({known.part(sample.key) for sample in known.catalog.samples}) < 2:
         return
@@ -102,7 +106,22 @@ def _in_number(known: Gathered) -> list[Pair]:
         for (first, one), (second, other) in pairwise(sorted(members))
         if second - first == 1
     ]
-    return [pair for pair, value in zip(pairs, _likeness(known, pairs), strict=True) if value >= ALIKE]
+    values = _likeness(known, pairs)
+    neighbours = {frozenset(pair) for pair in pairs}
+    others = [pair for pair in _strangers(known, _MANY) if frozenset(pair) not in neighbours]
+    least = _telling(values, _likeness(known, others))
+    return [pair for pair, value in zip(pairs, values, strict=True) if value >= least]
+
+
+def _telling(values: np.ndarray, others: np.ndarray) -> float:
+    """The likeness, 0.8 or more, from which on at most a tenth of `values` are expected by chance; infinite where there
+    is none. `others` say what chance is, and one more of them than there are, so that the highest of all is no proof.
+    """
+    for least in np.sort(values[values >= ALIKE]).tolist():
+        expected = len(values) * ((others >= least).sum() + 1) / (len(others) + 1)
+        if expected <= BY_CHANCE * (values >= least).sum():
+            return float(least)
+    return math.inf
 
 
 def _by_series(known: Gathered) -> Iterator[Finding]:
@@ -115,7 +134,7 @@ def _by_series(known: Gathered) -> Iterator[Finding]:
     if not torn:
         return
     inside = [pair for keys in torn.values() for pair in pairwise(keys)][:_PAIRS]
-    within, others = _likeness(known, inside), _likeness(known, _strangers(known))
+    within, others = _likeness(known, inside), _likeness(known, _strangers(known, _PAIRS))
     error = np.sqrt(within.var() / max(1, len(within)) + others.var() / max(1, len(others)))
     sure = len(others) > 0 and within.mean() - others.mean() > _SURE * error
     name = printable(min(torn), limit=40)
@@ -130,24 +149,28 @@ def _by_series(known: Gathered) -> Iterator[Finding]:
     yield Finding("leaks", "series", "warning" if sure else "note", text, keys, figures)
 
 
-def _strangers(known: Gathered) -> list[Pair]:
-    """Pairs of images of one class, drawn at random, always the same."""
+def _strangers(known: Gathered, most: int) -> list[Pair]:
+    """At most so many pairs of images of one class, drawn at random, always the same."""
     classes: dict[tuple[str, ...], list[str]] = defaultdict(list)
     for sample in known.seen:
         classes[sample.labels].append(sample.key)
     generator = np.random.default_rng(0)
+    turns = math.ceil(most / max(1, len(known.seen)))
     pairs = []
     for keys in classes.values():
-        order = generator.permutation(len(keys))
-        pairs += [(keys[one], keys[other]) for one, other in pairwise(order.tolist())]
-    return pairs[:_PAIRS]
+        order = [keys[place] for place in generator.permutation(len(keys)).tolist()]
+        for turn in range(1, min(turns, len(keys) // 2) + 1):
+            pairs += list(zip(order, order[turn:] + order[:turn], strict=True))
+    return pairs[:: math.ceil(len(pairs) / most)] if pairs else []
 
 
 def _likeness(known: Gathered, pairs: Sequence[Pair]) -> np.ndarray:
-    if not pairs:
-        return np.zeros(0)
-    one, other = (np.stack([known.looks[pair[side]].small for pair in pairs]) for side in (0, 1))
-    return alike.likeness(one, other)
+    found = [np.zeros(0, np.float32)]
+    for start in range(0, len(pairs), _BATCH):
+        batch = pairs[start : start + _BATCH]
+        one, other = (np.stack([known.looks[pair[side]].small for pair in batch]) for side in (0, 1))
+        found.append(alike.likeness(one, other))
+    return np.concatenate(found)
 
 
 def _joined(known: Gathered, pairs: Iterable[Pair]) -> Iterator[tuple[str, ...]]:

@@ -2,10 +2,10 @@
 
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import Image, ImageDraw, ImageFilter
 
 from finetune.audit import alike
-from finetune.audit.alike import Links, candidates, likeness, near
+from finetune.audit.alike import Found, Links, by_chance, candidates, likeness, near
 from finetune.audit.look import perceptual_hash
 from tests.audit.toys import scene
 
@@ -32,12 +32,12 @@ def changed(image: Image.Image, seed: int) -> Image.Image:
 def test_changed_copies_are_found_among_others_and_only_they() -> None:
     images = [scene(seed, size=(240, 180)) for seed in range(120)]
     greys = np.stack([small(image) for image in (*images, *(changed(images[n], n) for n in range(40)))])
-    found, untried = near(hashes(greys), greys)
-    pairs = {(one.first, one.second) for one in found}
-    assert untried == 0
+    found = near(hashes(greys), greys)
+    pairs = {(one.first, one.second) for one in found.pairs}
+    assert (found.untried, found.same) == (0, alike.SAME)
     assert len(pairs & {(n, 120 + n) for n in range(40)}) >= 38
     assert pairs <= {(n, 120 + n) for n in range(40)}
-    assert all(alike.SAME <= one.correlation <= 1.001 for one in found)
+    assert all(alike.SAME <= one.correlation <= 1.001 for one in found.pairs)
 
 
 def test_simple_shapes_on_one_ground_are_not_taken_for_each_other() -> None:
@@ -50,7 +50,64 @@ def test_simple_shapes_on_one_ground_are_not_taken_for_each_other() -> None:
             picture.paste(int(generator.integers(120, 255)), (x, y, x + side // 2 + 4, y + side // 3 + 4))
         greys.append(small(picture))
     stacked = np.stack(greys)
-    assert near(hashes(stacked), stacked)[0] == []
+    assert near(hashes(stacked), stacked).pairs == ()
+
+
+def ring(seed: int) -> Image.Image:
+    """A bright ring on a dark ground, as every 0 of a set of digits is, and no two of them the same."""
+    generator = np.random.default_rng(seed)
+    picture = Image.new("L", (64, 64), 0)
+    draw = ImageDraw.Draw(picture)
+    left, top = (32 - generator.uniform(8, 24, 2)).tolist()
+    right, bottom = (32 + generator.uniform(8, 24, 2)).tolist()
+    draw.ellipse((left, top, right, bottom), outline=int(generator.integers(180, 256)), width=8)
+    return picture.filter(ImageFilter.GaussianBlur(2))
+
+
+def test_where_different_images_are_very_alike_more_is_asked() -> None:
+    greys = np.stack([small(ring(seed)) for seed in range(150)])
+    _, firsts, seconds = candidates(hashes(greys))
+    tried = np.full(len(firsts), np.nan, np.float32)
+    at_first, _ = alike._linked(alike._details(greys), firsts, seconds, tried, same=alike.SAME, links=Links(150))
+    found = near(hashes(greys), greys)
+    assert len(at_first) > 50
+    assert found.pairs == ()
+    assert 0.95 < found.same < 1
+
+
+def test_frames_of_a_few_scenes_are_linked_for_all_that_they_are_alike() -> None:
+    greys = np.stack([small(changed(scene(n % 5, size=(240, 180)), n)) for n in range(100)])
+    found = near(hashes(greys), greys)
+    links = Links(100)
+    for one in found.pairs:
+        links.link(one.first, one.second)
+    assert found.same == alike.SAME
+    assert len([group for group in links.groups() if len(group) > 15]) == 5
+    assert all(len({place % 5 for place in group}) == 1 for group in links.groups())
+
+
+def test_the_more_images_the_more_is_expected_by_chance() -> None:
+    generator = np.random.default_rng(0)
+    noise = generator.normal(size=(400, 32, 32)).astype(np.float32)
+    common = noise + 3 * generator.normal(size=(32, 32)).astype(np.float32)
+    assert by_chance(noise[:19]) == 0
+    assert 0 < by_chance(noise[:40]) < by_chance(noise) < 0.5
+    assert by_chance(common) > 0.9
+
+
+def test_alignment_is_the_best_of_all_crops_of_either_image() -> None:
+    generator = np.random.default_rng(1)
+    one, other = generator.normal(size=(2, 3, 32, 32)).astype(np.float32)
+    expected = []
+    for a, b in zip(one, other, strict=True):
+        found = []
+        for cropped, whole in ((a, b), (b, a)):
+            for rows in alike._STRETCHED:
+                for columns in alike._STRETCHED:
+                    part = rows @ cropped @ columns.T
+                    found.append((part * whole).sum() / np.linalg.norm(part) / np.linalg.norm(whole))
+        expected.append(max(found))
+    assert alike._aligned(one, other) == pytest.approx(expected, abs=1e-5)
 
 
 def test_candidates_are_all_pairs_within_the_distance() -> None:
@@ -91,29 +148,29 @@ def test_of_one_image_the_nearest_are_kept(monkeypatch: pytest.MonkeyPatch) -> N
 
 def test_many_copies_of_one_image_are_one_chain() -> None:
     greys = np.stack([small(scene(0))] * 50)
-    found, untried = near(hashes(greys), greys)
+    found = near(hashes(greys), greys)
     links = Links(50)
-    for one in found:
+    for one in found.pairs:
         links.link(one.first, one.second)
     assert links.groups() == [list(range(50))]
-    assert len(found) == 49
-    assert untried == 0
+    assert len(found.pairs) == 49
+    assert found.untried == 0
 
 
 def test_what_was_not_tried_is_counted(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(alike, "MOST", 3)
     monkeypatch.setattr(alike, "_BATCH", 2)
     greys = np.stack([small(changed(scene(seed), seed + 7 * turn)) for seed in range(6) for turn in range(2)])
-    found, untried = near(hashes(greys), greys)
-    assert untried > 0
-    assert len(found) < 6
+    found = near(hashes(greys), greys)
+    assert found.untried > 0
+    assert len(found.pairs) < 6
 
 
 def test_nothing_and_flat_images_are_no_errors() -> None:
     none = np.zeros((0, 32, 32), np.uint8)
-    assert near([], none) == ([], 0)
+    assert near([], none) == Found((), 0, alike.SAME)
     flat = np.full((4, 32, 32), 9, np.uint8)
-    assert near(hashes(flat), flat) == ([], 0)
+    assert near(hashes(flat), flat) == Found((), 0, alike.SAME)
     assert likeness(flat[:2], flat[2:]).tolist() == [0, 0]
 
 

@@ -1,8 +1,14 @@
-from finetune.audit import duplicates
+from pathlib import Path
+
+from finetune.audit import duplicates, leaks
+from finetune.audit.alike import SAME, Found
 from finetune.audit.duplicates import check, copies, leaked
+from finetune.audit.gather import gather
+from finetune.starter import recipe_to_check
 from tests.audit.test_alike import changed
 from tests.audit.toys import kinds, known, scene, seen
 
+DIGITS = Path(__file__).parents[2] / "data" / "digits"
 LOOKS = {f"{'ab'[n % 2]}/{n}": seen(scene(n, size=(240, 180))) for n in range(12)}
 
 
@@ -48,19 +54,29 @@ def test_hostile_labels_are_printable() -> None:
 
 def test_equal_pixels_and_a_near_copy_of_them_are_two_groups() -> None:
     near = seen(changed(scene(0, size=(240, 180)), 3))
-    groups, untried = copies(known({**LOOKS, "a/same": LOOKS["a/0"], "a/near": near}))
+    groups, found = copies(known({**LOOKS, "a/same": LOOKS["a/0"], "a/near": near}))
     assert [tuple(sample.key for sample in group.samples) for group in groups] == [
         ("a/0", "a/same"),
         ("a/0", "a/same", "a/near"),
     ]
     assert groups[0].correlation == 1 > groups[1].correlation
-    assert untried == 0
+    assert found.untried == 0
 
 
 def test_what_was_not_compared_is_said(monkeypatch) -> None:
-    monkeypatch.setattr(duplicates.alike, "near", lambda hashes, greys: ([], 7))
+    monkeypatch.setattr(duplicates.alike, "near", lambda hashes, greys: Found((), 7, SAME))
     (found,) = check(known(LOOKS))
     assert (found.kind, found.severity, found.figures) == ("not-all-compared", "note", {"pairs": 7})
+
+
+def test_the_digits_beside_the_code_have_no_near_duplicates_and_that_is_said_to_be_weak() -> None:
+    recipe = recipe_to_check(DIGITS, ())
+    looked = gather(recipe)
+    (found,) = check(looked)
+    assert (found.kind, found.severity) == ("all-alike", "note")
+    assert found.figures["correlation"] > 0.95
+    assert "agree by more than 0.9" in found.text
+    assert list(leaks.check(looked)) == []
 
 
 def test_a_set_of_unreadable_images_has_no_duplicates() -> None:

@@ -1,6 +1,7 @@
 from finetune.audit import leaks
 from finetune.audit.leaks import check, series
 from finetune.data.catalog import Sample
+from tests.audit.test_alike import changed
 from tests.audit.toys import kinds, known, scene, seen, with_header
 
 LOOKS = [seen(scene(n)) for n in range(24)]
@@ -81,3 +82,9 @@ def test_frames_of_videos_are_series_in_whatever_split_folder():
 
 def test_without_a_split_nothing_leaks():
     assert list(leaks.check(known(patients(True)))) == []
+
+
+def test_neighbours_in_number_that_are_no_more_alike_than_others_are_no_burst():
+    looks = {f"a/IMG_{number:04}.jpg": seen(changed(scene(0), number)) for number in range(40)}
+    parts = {key: ("train", "test")[place % 2] for place, key in enumerate(looks)}
+    assert [finding for finding in check(known(looks, parts=parts)) if finding.kind == "burst"] == []
