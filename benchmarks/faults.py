@@ -6,6 +6,9 @@ probabilities, from features that are computed once for all seeds; `finetune.aud
 many are true. Seeds 0 to 4 are for development, 100 to 104 for the table. cleanlab lives in an environment of its own,
 `.cleanlab/` beside this file, made at the first call; how it is called is told in `cleanlab_side.py`.
 
+`shortcuts` and `clean`: what the audit flags where the images of one class bear a trace, and where none does; see
+`told.py`.
+
 A line of JSON for each run is appended to `faults.jsonl`, and a run that has its line is not repeated.
 """
 
@@ -25,6 +28,7 @@ from typing import Any
 
 import numpy as np
 import planted
+import told
 from measure import ROOT, commit
 
 HERE = Path(__file__).parent
@@ -186,11 +190,16 @@ def _options() -> argparse.ArgumentParser:
     faults = options.add_subparsers(dest="fault", required=True)
     of_labels = faults.add_parser("labels", help="labels moved to another class")
     of_labels.set_defaults(run=labels, table=labels_table)
-    for one in (of_labels,):
+    of_shortcuts = faults.add_parser("shortcuts", help="a trace in all images of one class")
+    of_shortcuts.set_defaults(run=told.shortcuts, table=told.shortcuts_table)
+    of_clean = faults.add_parser("clean", help="shortcuts in data as it is")
+    of_clean.set_defaults(run=told.clean, table=told.clean_table)
+    for one in (of_labels, of_shortcuts, of_clean):
         one.add_argument("--data-root", type=Path, default=ROOT.parent / "shared" / "data", help="with flowers/ in it")
         one.add_argument("--data", default="flowers")
         one.add_argument("--seeds", type=int, nargs="+", default=[*range(5), *range(100, 105)])
         one.add_argument("--output", type=Path, default=HERE / "faults.jsonl")
+    of_clean.set_defaults(seeds=[0])
     return options
 
 
