@@ -18,7 +18,7 @@ Row = dict[str, Any]
 
 
 def shortcuts(folder: Path, seed: int) -> Row:
-    """One run: of a copy of the folder the images of one class bear a trace, for each kind of trace; without weights."""
+    """One run: in a copy of the folder the images of one class bear a trace, of each kind in turn; without weights."""
     began = datetime.now(UTC)
     names = sorted(path.name for path in (folder / "train").iterdir() if path.is_dir())
     found = []
