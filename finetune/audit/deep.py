@@ -23,7 +23,7 @@ class Measured:
 
 
 @dataclass(frozen=True)
-class Tested:
+class LeakEffect:
     """The accuracy on test images with and without those that have a copy among the others, by a probe that has learnt
     from the others: of how many images, of how many of them leaked, and how much the leaked ones raise it. Where all
     of them have leaked nothing is left without.
@@ -51,7 +51,7 @@ class Deep:
     not learnt from the image, nor from one that it belongs together with; NaN for images that were never held out so.
     Of any number of labels each has its own. accuracy, balanced_accuracy: of the probe on held-out images, None where
     nothing could be held out and where images have any number of labels. chance: that of the balanced accuracy.
-    reason: why there is no probe, else empty. tested: where there are test images and some have a copy among the
+    reason: why there is no probe, else empty. leak: where there are test images and some have a copy among the
     others.
     """
 
@@ -64,7 +64,7 @@ class Deep:
     balanced_accuracy: Measured | None = None
     chance: float = float("nan")
     reason: str = ""
-    tested: Tested | None = None
+    leak: LeakEffect | None = None
 
     @property
     def skill(self) -> float | None:
@@ -85,5 +85,5 @@ class Deep:
             "reason": self.reason,
             "accuracy": None if self.accuracy is None else self.accuracy.to_dict(),
             "balanced_accuracy": None if self.balanced_accuracy is None else self.balanced_accuracy.to_dict(),
-            "test": None if self.tested is None else self.tested.to_dict(),
+            "test": None if self.leak is None else self.leak.to_dict(),
         }

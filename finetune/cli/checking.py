@@ -138,14 +138,14 @@ def _deep(found: "Audit") -> list[str]:
             f": held-out accuracy {_score(deep.accuracy)}, balanced {_score(deep.balanced_accuracy)}, of {asked} images"
         )
     lines = textwrap.wrap(text, _WIDTH)
-    if tested := deep.tested:
-        text = f"test accuracy of that probe: {_score(tested.whole)} on {tested.images} images"
-        if tested.without is None or tested.difference is None:
+    if leak := deep.leak:
+        text = f"test accuracy of that probe: {_score(leak.whole)} on {leak.images} images"
+        if leak.without is None or leak.difference is None:
             text += ", all of which have a copy among the others"
         else:
             text += (
-                f", {_score(tested.without)} without the {tested.leaked} that have a copy among the others: these "
-                f"change it by {_score(tested.difference, sign='+')}"
+                f", {_score(leak.without)} without the {leak.leaked} that have a copy among the others: these "
+                f"change it by {_score(leak.difference, sign='+')}"
             )
         lines += textwrap.wrap(text, _WIDTH)
     return lines

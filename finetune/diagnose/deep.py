@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from finetune.audit import duplicates, neighbours
-from finetune.audit.deep import Deep, Measured, Tested
+from finetune.audit.deep import Deep, LeakEffect, Measured
 from finetune.audit.gather import Gathered
 from finetune.audit.related import related
 from finetune.choose import heads as probes
@@ -112,7 +112,7 @@ class _Asked:
             accuracy=_measured(told.get("accuracy")),
             balanced_accuracy=_measured(told.get("balanced_accuracy")),
             chance=1 / given.classes,
-            tested=self._tested(probe) if (self.test & self.leaked).any() else None,
+            leak=self._tested(probe) if (self.test & self.leaked).any() else None,
         )
 
     def _learnt(self) -> Material:
@@ -129,12 +129,12 @@ class _Asked:
             given.features, given.labels, probe.trial, classes=given.classes, folds=given.folds, class_weights=weights
         )
 
-    def _tested(self, probe: Probe) -> Tested:
+    def _tested(self, probe: Probe) -> LeakEffect:
         """The score on test images by the probe that has learnt from the others, leaks and all."""
         logits = probe.fitted.logits(self.material.features[0])
         whole, leaked = self._predictions(logits, self.test), self.leaked[self.test]
         clean = None if leaked.all() else self._predictions(logits, self.test & ~self.leaked)
-        return Tested(
+        return LeakEffect(
             images=len(leaked),
             leaked=int(leaked.sum()),
             whole=_accuracy(whole),
