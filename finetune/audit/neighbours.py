@@ -92,6 +92,8 @@ def near(features: Array) -> tuple[tuple[float, int, int], ...]:
     """Cosine, at least 0.45, and places of the pairs of images of which one is among the three nearest of the other by
     features, float32 (n, d), about their mean; the nearest first.
     """
+    if len(features) < 2:
+        return ()
     units = _units(features)
     found: set[tuple[float, int, int]] = set()
     for start in range(0, len(units), _BLOCK):
@@ -107,13 +109,13 @@ def near(features: Array) -> tuple[tuple[float, int, int], ...]:
 
 def _nearest_of_another_label(known: Gathered, deep: Deep) -> Iterator[Finding]:
     samples = {sample.key: sample for sample in known.seen}
-    units = _units(deep.features)
     test, learnt = (
         [number for number, key in enumerate(deep.keys) if known.part(key) in parts]
         for parts in (("test",), ("train", "validation"))
     )
     if not test or not learnt:
         return
+    units = _units(deep.features)
     found = []
     for start in range(0, len(test), _BLOCK):
         block = test[start : start + _BLOCK]

@@ -33,8 +33,9 @@ def test_a_class_that_was_compressed_more_is_flagged_and_named() -> None:
     assert [(one.check, one.kind) for one in found] == [("shortcuts", "acquisition")] * 2
     assert [(one.figures or {})["fact"] for one in found] == ["JPEG quality", "encoder"]
     assert re.fullmatch(
-        r"JPEG quality alone tells the class with a balanced accuracy of 0\.[56]\d, where chance is 0\.33; 'a' from all "
-        r"others with 1\.00, where chance is 0\.50; a network can learn how images came about instead of what they show",
+        r"JPEG quality alone tells the class with a balanced accuracy of 0\.[56]\d, where chance is 0\.33; "
+        r"'a' from all others with 1\.00, where chance is 0\.50; "
+        r"a network can learn how images came about instead of what they show",
         found[0].text,
     )
     assert found[0].keys == tuple(f"a/{number}" for number in range(facts.EXAMPLES))

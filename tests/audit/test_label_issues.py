@@ -19,9 +19,9 @@ def test_a_wrong_label_is_named_with_the_one_that_is_suggested() -> None:
     whole = images()
     found = list(label_issues.check(replace(whole, deep=asked_deeply(whole, wrong=["b/3"]))))
     assert kinds(found) == [("label-issue", "warning", ("b/3",)), ("expected", "note", ())]
-    assert found[0].text == "labelled 'b', and looks like 'c': 0.90 against 0.05"
+    assert found[0].text == "labelled 'b', and looks like 'c': 0.96 against 0.02"
     assert found[0].figures == {
-        "given": "b", "suggested": "c", "probability_given": 0.05, "probability_suggested": 0.9, "rank": 1,
+        "given": "b", "suggested": "c", "probability_given": 0.02, "probability_suggested": 0.96, "rank": 1,
     }  # fmt: skip
     assert found[1].figures == {"expected": 1.0, "asked": 18, "left_out": 0}
     assert found[1].text.startswith("about 1 of 18 labels are expected to be wrong (5.6 %)")
@@ -31,7 +31,7 @@ def test_the_worst_comes_first() -> None:
     whole = images()
     deep = asked_deeply(whole, wrong=["a/1", "c/2"])
     rows = deep.probabilities.copy()
-    rows[deep.keys.index("c/2")] = [0.97, 0.02, 0.01]
+    rows[deep.keys.index("c/2")] = [0.98, 0.01, 0.01]
     found = list(label_issues.check(replace(whole, deep=replace(deep, probabilities=rows))))
     assert [one.keys for one in found[:2]] == [("c/2",), ("a/1",)]
     assert [(one.figures or {})["rank"] for one in found[:2]] == [1, 2]

@@ -81,6 +81,7 @@ def asked_deeply(whole: Gathered, *, features: np.ndarray | None = None, wrong: 
     classes = len(whole.catalog.classes)
     labels = np.array([whole.catalog.classes.index(sample.labels[0]) for sample in whole.seen])
     said = np.where([key in wrong for key in keys], (labels + 1) % classes, labels)
+    sure = np.where([key in wrong for key in keys], 0.96, 0.9)[:, None]
     if features is None:
         features = np.eye(len(keys), dtype=np.float32)
     return Deep(
@@ -88,7 +89,7 @@ def asked_deeply(whole: Gathered, *, features: np.ndarray | None = None, wrong: 
         keys=keys,
         features=features,
         near=near(features),
-        probabilities=np.where(np.eye(classes)[said] == 1, 0.9, 0.1 / (classes - 1)),
+        probabilities=np.where(np.eye(classes)[said] == 1, sure, (1 - sure) / (classes - 1)),
         accuracy=Measured(0.9, 0.8, 1.0),
         balanced_accuracy=Measured(0.9, 0.8, 1.0),
         chance=1 / classes,
