@@ -24,6 +24,7 @@ PART = 0.5  # of the probe's skill: what content is flagged from
 
 _DRAWS = 999  # permutations, or more where there are many facts
 _ENOUGH = 10  # permutations as good as the labels: then it is known that they are nothing special
+_MANY = 100  # classes, above which only what may be flagged is compared with permutations
 _TOGETHER = 32  # permutations at a time
 
 
@@ -113,12 +114,13 @@ def shortcuts(
 
     What tells one class of ten raises the balanced accuracy by a tenth at most, however plainly it does. So acquisition
     is asked of each class against all others together too, and p is how often any class is told as well, by its
-    accuracy above a half in units of what a class of its size varies by (Westfall and Young 1993,
-    Resampling-Based Multiple Testing, section 2.3); reported is the clearest class, of those that would be flagged if
-    there are any. Acquisition is flagged from 0.15 above chance in either question, content from half of the probe's
-    skill and never without it; any of it only where p after Holm (1979) over all questions is at most 0.05. The order
-    of the images does not matter, nor do the numbers of the classes, but for the luck of permutations where groups have
-    several labels.
+    accuracy above a half in units of what a class of its size varies by (Westfall and Young 1993, Resampling-Based
+    Multiple Testing, section 2.3); reported is the clearest class, of those that would be flagged if there are any.
+    Acquisition is flagged from 0.15 above chance in either question, content from half of the probe's skill and never
+    without it; any of it only where p after Holm (1979) over all questions is at most 0.05. Above 100 classes
+    permutations take long: then p is 1 of what reaches too little to be flagged, which makes no other p smaller. The
+    order of the images does not matter, nor do the numbers of the classes, but for the luck of permutations where
+    groups have several labels.
 
     Raises UsageError for arrays that do not fit together.
     """
@@ -135,8 +137,17 @@ def shortcuts(
         for place, table in enumerate(tables)
         if facts[place].kind == "acquisition" and len(asked.classes) > 2
     }
-    questions = [_Question(table, float(one.mean())) for table, one in zip(tables, recalls, strict=True)]
-    questions += [_Question(tables[place], clear, asked.sizes) for place, (_, _, clear) in singles.items()]
+    few = len(asked.classes) <= _MANY
+    needed = [_needed(fact, probe_skill) for fact in facts]
+    skills = [float(one.mean()) - 1 / len(asked.classes) for one in recalls]
+    questions = [
+        _Question(table, float(one.mean()), drawn=few or skill >= least)
+        for table, one, skill, least in zip(tables, recalls, skills, needed, strict=True)
+    ]
+    questions += [
+        _Question(tables[place], clear, drawn=few or accuracy - 0.5 >= MARGIN - 1e-12, sizes=asked.sizes)
+        for place, (_, accuracy, clear) in singles.items()
+    ]
     p = _significance(questions, asked, seed)
     adjusted = holm(p)
     ones = {
@@ -148,8 +159,7 @@ def shortcuts(
         everywhere = np.full(classes, np.nan)
         everywhere[asked.classes] = one
         accuracy, chance, single = float(one.mean()), 1 / len(asked.classes), ones.get(place)
-        needed = MARGIN if fact.kind == "acquisition" else np.inf if probe_skill is None else PART * probe_skill
-        flagged = bool(adjusted[place] <= SIGNIFICANT and accuracy - chance >= needed - 1e-12)
+        flagged = bool(adjusted[place] <= SIGNIFICANT and skills[place] >= needed[place])
         flagged = flagged or (single is not None and single.flagged)
         shortcut = Shortcut(
             fact.name, fact.kind, accuracy, chance, everywhere, p[place], adjusted[place], flagged, one=single
@@ -169,6 +179,12 @@ def holm(p: Sequence[float]) -> tuple[float, ...]:
         largest = max(largest, min(1.0, (len(p) - rank) * p[place]))
         adjusted[place] = largest
     return tuple(adjusted)
+
+
+def _needed(fact: Fact, probe_skill: float | None) -> float:
+    """The skill that a fact is flagged from."""
+    least = MARGIN if fact.kind == "acquisition" else np.inf if probe_skill is None else PART * probe_skill
+    return least - 1e-12
 
 
 # One class
@@ -193,11 +209,12 @@ def _clear(accuracies: Array, sizes: Array) -> Array:
 @dataclass(frozen=True, eq=False)
 class _Question:
     """What permutations are compared with: the balanced accuracy of all classes, or where their sizes are given the
-    clearest of each class against the rest.
+    clearest of each class against the rest. drawn: whether there are permutations, else p is 1.
     """
 
     table: Table
     observed: float
+    drawn: bool
     sizes: Array | None = None
 
     def reached(self, held: Array) -> Array:
@@ -212,7 +229,7 @@ def _significance(questions: Sequence[_Question], asked: Asked, seed: int) -> tu
     draws = max(_DRAWS, 40 * len(questions) - 1)
     p = [1.0] * len(questions)
     better = [0] * len(questions)
-    open_ = [place for place, question in enumerate(questions) if not question.table.trivial]
+    open_ = [place for place, question in enumerate(questions) if question.drawn and not question.table.trivial]
     for done, dealt in _dealings(asked.labels, draws, seed):
         reached: dict[int, list[Array]] = {place: [] for place in open_}
         for table in dict.fromkeys(questions[place].table for place in open_):

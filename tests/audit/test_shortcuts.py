@@ -95,6 +95,19 @@ def test_a_class_of_few_images_does_not_hide_what_tells_a_large_one() -> None:
     assert found.one.adjusted <= 0.05
 
 
+def test_among_very_many_classes_only_what_may_be_flagged_is_compared_with_luck() -> None:
+    generator = np.random.default_rng(0)
+    labels = np.arange(1500) % 150
+    size = np.where(labels == 9, -1.0, generator.normal(size=1500))
+    facts = [Fact("size", "acquisition", size), Fact("colour", "content", labels + generator.normal(size=1500))]
+    told, colour = shortcuts(facts, labels, names(1500), classes=150)
+    assert told.flagged
+    assert told.one is not None
+    assert told.one.label == 9
+    assert (told.p, colour.p) == (1.0, 1.0)
+    assert shortcuts(facts, labels, names(1500), classes=150, probe_skill=0.01)[1].flagged
+
+
 def test_of_two_classes_one_is_not_asked_about_again() -> None:
     labels = np.arange(60) % 2
     assert alone(Fact("size", "acquisition", labels), labels, classes=2).one is None
