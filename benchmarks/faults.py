@@ -8,6 +8,8 @@ many are true. Seeds 0 to 4 are for development, 100 to 104 for the table. clean
 
 `duplicates`: exact and near copies across splits, and what `finetune check` says of them (`duplicates.py`). Pairs that
 the untouched data has by itself are first written with thumbnails to a page, to be looked at.
+`shortcuts` and `clean`: what the audit flags where the images of one class bear a trace, and where none does; see
+`told.py`.
 
 A line of JSON for each run is appended to `faults.jsonl`, and a run that has its line is not repeated.
 """
@@ -29,6 +31,7 @@ from typing import Any
 import duplicates
 import numpy as np
 import planted
+import told
 from measure import ROOT, commit
 
 HERE = Path(__file__).parent
@@ -193,7 +196,12 @@ def _range(values: Sequence[float], digits: int = 3) -> str:
     return f"{statistics.mean(values):.{digits}f} ({min(values):.{digits}f} to {max(values):.{digits}f})"
 
 
-TABLES = {"labels": labels_table, "duplicates": duplicates.table}
+TABLES = {
+    "labels": labels_table,
+    "duplicates": duplicates.table,
+    "shortcuts": told.shortcuts_table,
+    "clean": told.clean_table,
+}
 
 
 def _options() -> argparse.ArgumentParser:
@@ -204,11 +212,16 @@ def _options() -> argparse.ArgumentParser:
     of_copies = faults.add_parser("duplicates", help="copies across splits")
     of_copies.set_defaults(run=duplicates.duplicates)
     of_copies.add_argument("--pages", type=Path, default=HERE / ".pages", help="where the page of pairs is written")
-    for one in (of_labels, of_copies):
+    of_shortcuts = faults.add_parser("shortcuts", help="a trace in all images of one class")
+    of_shortcuts.set_defaults(run=told.shortcuts)
+    of_clean = faults.add_parser("clean", help="shortcuts in data as it is")
+    of_clean.set_defaults(run=told.clean)
+    for one in (of_labels, of_copies, of_shortcuts, of_clean):
         one.add_argument("--data-root", type=Path, default=ROOT.parent / "shared" / "data", help="with flowers/ in it")
         one.add_argument("--data", default="flowers")
         one.add_argument("--seeds", type=int, nargs="+", default=[*range(5), *range(100, 105)])
         one.add_argument("--output", type=Path, default=HERE / "faults.jsonl")
+    of_clean.set_defaults(seeds=[0])
     return options
 
 

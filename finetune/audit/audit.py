@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from finetune.audit import classes, duplicates, leaks, outliers, unreadable
+from finetune.audit import classes, duplicates, facts, label_issues, leaks, neighbours, outliers, unreadable
 from finetune.audit.finding import SEVERITIES, Finding
 from finetune.audit.gather import Gathered
 from finetune.errors import printable
@@ -39,7 +39,10 @@ class Audit:
         the number by class; empty where the data cannot be split. left_out: [{key, reason}]. notes: what the split has
         to say. classes: [{class, images, different, train, validation, test, unreadable, and the medians width, height,
         brightness, blur, file_size}]. leaked: keys of test images with a copy among the others. counts: findings by
-        severity. findings: [{check, kind, severity, text, keys, figures}], worst first.
+        severity. deep: None without a network, else its name, how many images it saw and could hold out, why there is
+        no probe, its accuracy and balanced_accuracy out of fold, and test: None without leaked images, else how many
+        there are, and the accuracy of all, without_leaked and the difference, each {value, low, high}. findings:
+        [{check, kind, severity, text, keys, figures}], worst first.
         """
         return {
             "schema": SCHEMA,
@@ -50,6 +53,7 @@ class Audit:
             "classes": classes.table(self.known),
             "leaked": list(self.leaked),
             "counts": self.counts(),
+            "deep": None if self.known.deep is None else self.known.deep.to_dict(),
             "findings": [finding.to_dict() for finding in self.findings],
         }
 
@@ -82,7 +86,10 @@ CHECKS: tuple[Check, ...] = (
     refusals,
     unreadable.check,
     duplicates.check,
+    neighbours.check,
     leaks.check,
+    facts.check,
+    label_issues.check,
     classes.check,
     outliers.check,
 )

@@ -4,6 +4,7 @@ import math
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 
@@ -33,21 +34,7 @@ def check(known: Gathered) -> Iterator[Finding]:
     """
     groups, found = copies(known)
     for group in groups:
-        exact = "exact" if group.correlation == 1 else "near"
-        keys = tuple(sample.key for sample in group.samples)
-        same = "show exactly the same" if exact == "exact" else "are nearly the same picture"
-        figures = {"images": len(keys), "correlation": round(group.correlation, 3)}
-        parts = sorted({known.part(key) for key in keys} - {""}, key=_order)
-        labels = sorted({sample.labels for sample in group.samples})
-        if len(parts) > 1:
-            text = f"{len(keys)} images in {_listed(parts)} {same}"
-            yield Finding("duplicates", f"{exact}-across-parts", "warning", text, keys, figures)
-        if len(labels) > 1:
-            named = _listed([repr(printable(" ".join(label), limit=40)) for label in labels])
-            text = f"{len(keys)} images under the labels {named} {same}"
-            yield Finding("duplicates", f"{exact}-two-labels", "warning", text, keys, figures)
-        if len(parts) < 2 and len(labels) < 2:
-            yield Finding("duplicates", f"{exact}-copies", "note", f"{len(keys)} images {same}", keys, figures)
+        yield from findings(known, group)
     if found.untried:
         text = f"{found.untried} pairs of images that look alike from afar were not compared closely; the nearest were"
         yield Finding("duplicates", "not-all-compared", "note", text, (), {"pairs": found.untried})
@@ -60,6 +47,26 @@ def check(known: Gathered) -> Iterator[Finding]:
         yield Finding("duplicates", "all-alike", "note", text, (), {"correlation": asked})
 
 
+def findings(known: Gathered, group: Group) -> Iterator[Finding]:
+    """What `check` says of one group."""
+    exact = "exact" if group.correlation == 1 else "near"
+    keys = tuple(sample.key for sample in group.samples)
+    same = "show exactly the same" if exact == "exact" else "are nearly the same picture"
+    figures = {"images": len(keys), "correlation": round(group.correlation, 3)}
+    parts = sorted({known.part(key) for key in keys} - {""}, key=_order)
+    labels = sorted({sample.labels for sample in group.samples})
+    if len(parts) > 1:
+        text = f"{len(keys)} images in {_listed(parts)} {same}"
+        yield Finding("duplicates", f"{exact}-across-parts", "warning", text, keys, figures)
+    if len(labels) > 1:
+        named = _listed([repr(printable(" ".join(label), limit=40)) for label in labels])
+        text = f"{len(keys)} images under the labels {named} {same}"
+        yield Finding("duplicates", f"{exact}-two-labels", "warning", text, keys, figures)
+    if len(parts) < 2 and len(labels) < 2:
+        yield Finding("duplicates", f"{exact}-copies", "note", f"{len(keys)} images {same}", keys, figures)
+
+
+@lru_cache(maxsize=1)  # several checks ask for the same
 def copies(known: Gathered) -> tuple[list[Group], alike.Found]:
     """All groups, those of equal pixels first, and how it was looked for those that are nearly the same.
 

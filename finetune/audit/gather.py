@@ -6,6 +6,7 @@ import os
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 
+from finetune.audit.deep import Deep
 from finetune.audit.look import Look, Looks, looks
 from finetune.data import survey
 from finetune.data.catalog import Catalog, LeftOut, Sample, must_be_few
@@ -14,14 +15,14 @@ from finetune.errors import DataError, UnreadableImage
 from finetune.recipe.schema import Recipe
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Gathered:
     """What checks are given. By key: `looks` of the images that can be read, the reasons of the `unreadable`, and the
     `parts` (train, validation, test) that images are in.
 
     `catalog` holds all images as found. Where the data cannot be split, `parts` are the split folders as they are named
     on disk, if there are any, and `is_split` is False. `refusals`: why a run would stop, each a whole message. `notes`:
-    what the split has to say.
+    what the split has to say. `deep`: what a network says of the images, where one was asked.
     """
 
     catalog: Catalog
@@ -31,6 +32,7 @@ class Gathered:
     is_split: bool
     refusals: tuple[str, ...]
     notes: tuple[str, ...]
+    deep: Deep | None = None
 
     @property
     def seen(self) -> tuple[Sample, ...]:

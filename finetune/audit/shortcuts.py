@@ -4,7 +4,6 @@ A fact is cut into cells without a look at the labels, and a classifier that kno
 permuted labels say what it reaches by luck. It takes values, and knows nothing of files, images or networks.
 """
 
-import hashlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -12,7 +11,8 @@ from typing import Any, Literal
 import numpy as np
 import numpy.typing as npt
 
-from finetune.audit.cells import Cells, cut
+from finetune.audit.answers import Asked, Table
+from finetune.audit.cells import cut
 from finetune.errors import UsageError, printable
 
 Array = npt.NDArray[Any]
@@ -22,11 +22,10 @@ SIGNIFICANT = 0.05  # after Holm
 MARGIN = 0.15  # above chance: what acquisition is flagged from
 PART = 0.5  # of the probe's skill: what content is flagged from
 
-_FOLDS = 5
 _DRAWS = 999  # permutations, or more where there are many facts
 _ENOUGH = 10  # permutations as good as the labels: then it is known that they are nothing special
+_MANY = 100  # classes, above which only what may be flagged is compared with permutations
 _TOGETHER = 32  # permutations at a time
-_NUMBERS = 2_000_000  # of their counts at a time, 16 MB
 
 
 @dataclass(frozen=True, eq=False)
@@ -49,8 +48,9 @@ class Shortcut:
 
     accuracy: balanced, 0..1, of held-out images. chance: 1 over the number of classes that were asked for. recalls:
     (classes,) float64, NaN for classes that were not. p: how often labels dealt out by lot are told as well; adjusted:
-    the same after Holm over all facts. flagged: whether this is to be looked at. reason: why nothing could be asked,
-    else empty; then all numbers are NaN and nothing is flagged.
+    the same after Holm over everything that was asked of all facts. flagged: whether this is to be looked at. reason:
+    why nothing could be asked, else empty; then all numbers are NaN and nothing is flagged. one: of acquisition where
+    there are three classes or more, how well it tells one of them from all others.
 
     There is no interval: those of Wilson and of the linearised mean over groups held the expected accuracy of a weak
     fact in 86 % of simulations and not in 95, for cells learnt from other images vary too. p does hold.
@@ -65,11 +65,29 @@ class Shortcut:
     adjusted: float
     flagged: bool
     reason: str = ""
+    one: "OneClass | None" = None
 
     @property
     def skill(self) -> float:
         """The balanced accuracy above chance."""
         return self.accuracy - self.chance
+
+
+@dataclass(frozen=True)
+class OneClass:
+    """How well a fact tells a class from all others together: by place in the classes; the balanced accuracy of the
+    two, whose chance is a half; p and adjusted as of `Shortcut`, of any class being told as well.
+    """
+
+    label: int
+    accuracy: float
+    p: float
+    adjusted: float
+
+    @property
+    def flagged(self) -> bool:
+        """Whether this alone is enough for acquisition to be looked at."""
+        return self.adjusted <= SIGNIFICANT and self.accuracy - 0.5 >= MARGIN - 1e-12
 
 
 def shortcuts(
@@ -92,29 +110,61 @@ def shortcuts(
     images a cell is most frequent is the answer, as if all classes were equally large. It is asked of images whose
     group was held out, in five folds that do not depend on labels. Whole groups change labels, and everything is
     fitted anew for every permutation, which makes p exact where a group has one label (Phipson and Smyth 2010);
-    permutations end after the tenth that does as well (Besag and Clifford 1991). Acquisition is flagged from 0.15 above
-    chance, content from half of the probe's skill and never without it; either only where p after Holm (1979) over all
-    facts is at most 0.05. The order of the images does not matter, nor do the numbers of the classes, but for the luck
-    of permutations where groups have several labels.
+    permutations end after the tenth that does as well (Besag and Clifford 1991).
+
+    What tells one class of ten raises the balanced accuracy by a tenth at most, however plainly it does. So acquisition
+    is asked of each class against all others together too, and p is how often any class is told as well, by its
+    accuracy above a half in units of what a class of its size varies by (Westfall and Young 1993, Resampling-Based
+    Multiple Testing, section 2.3); reported is the clearest class, of those that would be flagged if there are any.
+    Acquisition is flagged from 0.15 above chance in either question, content from half of the probe's skill and never
+    without it; any of it only where p after Holm (1979) over all questions is at most 0.05. Above 100 classes
+    permutations take long: then p is 1 of what reaches too little to be flagged, which makes no other p smaller. The
+    order of the images does not matter, nor do the numbers of the classes, but for the luck of permutations where
+    groups have several labels.
 
     Raises UsageError for arrays that do not fit together.
     """
     _refuse(facts, labels, groups, classes)
-    asked = _asked(labels, groups, classes)
+    asked = Asked.of(labels, groups, classes)
     if len(asked.classes) < 2:
         reason = "there are no two classes of two images each that could be held out and learnt"
         return tuple(_nothing(fact, classes, reason) for fact in facts)
-    tables = [_Table(cut(fact.values[asked.images]), asked) for fact in facts]
-    observed = [table.recalls(asked.labels[None])[0] for table in tables]
-    p = _significance(tables, [recalls.mean() for recalls in observed], asked, seed)
+    tables = [Table(cut(fact.values[asked.images]), asked) for fact in facts]
+    held = [table.counts(asked.labels[None]) for table in tables]
+    recalls = [table.recalls(counts)[0] for table, counts in zip(tables, held, strict=True)]
+    singles = {
+        place: _clearest(table.against_rest(held[place])[0], asked)
+        for place, table in enumerate(tables)
+        if facts[place].kind == "acquisition" and len(asked.classes) > 2
+    }
+    few = len(asked.classes) <= _MANY
+    needed = [_needed(fact, probe_skill) for fact in facts]
+    skills = [float(one.mean()) - 1 / len(asked.classes) for one in recalls]
+    questions = [
+        _Question(table, float(one.mean()), drawn=few or skill >= least)
+        for table, one, skill, least in zip(tables, recalls, skills, needed, strict=True)
+    ]
+    questions += [
+        _Question(tables[place], clear, drawn=few or accuracy - 0.5 >= MARGIN - 1e-12, sizes=asked.sizes)
+        for place, (_, accuracy, clear) in singles.items()
+    ]
+    p = _significance(questions, asked, seed)
+    adjusted = holm(p)
+    ones = {
+        place: OneClass(int(asked.classes[label]), accuracy, p[number], adjusted[number])
+        for number, (place, (label, accuracy, _)) in enumerate(singles.items(), start=len(facts))
+    }
     found = []
-    for fact, recalls, value, adjusted in zip(facts, observed, p, holm(p), strict=True):
+    for place, (fact, one) in enumerate(zip(facts, recalls, strict=True)):
         everywhere = np.full(classes, np.nan)
-        everywhere[asked.classes] = recalls
-        accuracy, chance = float(recalls.mean()), 1 / len(asked.classes)
-        needed = MARGIN if fact.kind == "acquisition" else np.inf if probe_skill is None else PART * probe_skill
-        flagged = bool(adjusted <= SIGNIFICANT and accuracy - chance >= needed - 1e-12)
-        found.append(Shortcut(fact.name, fact.kind, accuracy, chance, everywhere, value, adjusted, flagged))
+        everywhere[asked.classes] = one
+        accuracy, chance, single = float(one.mean()), 1 / len(asked.classes), ones.get(place)
+        flagged = bool(adjusted[place] <= SIGNIFICANT and skills[place] >= needed[place])
+        flagged = flagged or (single is not None and single.flagged)
+        shortcut = Shortcut(
+            fact.name, fact.kind, accuracy, chance, everywhere, p[place], adjusted[place], flagged, one=single
+        )
+        found.append(shortcut)
     return tuple(found)
 
 
@@ -131,105 +181,65 @@ def holm(p: Sequence[float]) -> tuple[float, ...]:
     return tuple(adjusted)
 
 
-# Who is asked
+def _needed(fact: Fact, probe_skill: float | None) -> float:
+    """The skill that a fact is flagged from."""
+    least = MARGIN if fact.kind == "acquisition" else np.inf if probe_skill is None else PART * probe_skill
+    return least - 1e-12
 
 
-@dataclass(frozen=True, eq=False)
-class _Asked:
-    """The images that are asked about, in the order of their groups' names, and what can change labels as a whole.
-
-    images: places (m,). labels: (units,), numbered among `classes`. units: (m,), the unit of each image: the images of
-    one group and label. folds: (m,).
-    """
-
-    images: Array
-    labels: Array
-    units: Array
-    folds: Array
-    classes: Array
+# One class
 
 
-def _asked(labels: Array, groups: Sequence[str], classes: int) -> _Asked:
-    names, numbers = np.unique(np.array(groups, dtype=object), return_inverse=True)
-    held = np.unique(np.stack([labels, numbers]), axis=1)[0]  # a label for every group that has it
-    kept = np.flatnonzero(np.bincount(held, minlength=classes) >= 2)
-    images = np.flatnonzero(np.isin(labels, kept))
-    images = images[np.lexsort((labels[images], numbers[images]))]
-    pairs = np.stack([numbers[images], np.searchsorted(kept, labels[images])])
-    found, units = np.unique(pairs, axis=1, return_inverse=True)
-    ranked = sorted(set(pairs[0].tolist()), key=lambda place: _rank(str(names[place])))
-    fold = np.zeros(len(names), dtype=np.int64)
-    fold[ranked] = np.arange(len(ranked)) % _FOLDS
-    return _Asked(images, found[1], units.reshape(-1), fold[pairs[0]], kept)
+def _clearest(accuracies: Array, asked: Asked) -> tuple[int, float, float]:
+    """Of the class to report its number, its balanced accuracy against the rest, and how clear that is."""
+    clear = _clear(accuracies, asked.sizes)
+    enough = accuracies - 0.5 >= MARGIN - 1e-12
+    label = int(np.where(enough, clear, -np.inf).argmax() if enough.any() else clear.argmax())
+    return label, float(accuracies[label]), float(clear[label])
 
 
-def _rank(name: str) -> bytes:
-    return hashlib.sha256(name.encode("utf-8", "surrogateescape")).digest()
-
-
-# What a cell tells
-
-
-class _Table:
-    """How often each class occurs in each cell and fold, for many dealings of the labels at once."""
-
-    def __init__(self, cells: Cells, asked: _Asked) -> None:
-        self._asked, self._cells = asked, cells
-        self._leaves, self._classes = int(cells.leaf.max()) + 1, len(asked.classes)
-        self._folds = int(asked.folds.max()) + 1
-        self._place = asked.folds * self._leaves + cells.leaf
-        self.at_once = max(1, min(_TOGETHER, _NUMBERS // (self._folds * self._leaves * self._classes)))
-
-    @property
-    def trivial(self) -> bool:
-        """Whether all images are in one cell."""
-        return self._leaves == 1
-
-    def recalls(self, labels: Array) -> Array:
-        """(rows, classes): the recall of each class on held-out images. labels: (rows, units)."""
-        held = self._counts(labels)
-        return np.asarray((held * self._credit(held)).sum(axis=(1, 2)) / held.sum(axis=(1, 2)))
-
-    def _counts(self, labels: Array) -> Array:
-        """(rows, folds, leaves, classes) float64."""
-        shape = (len(labels), self._folds, self._leaves, self._classes)
-        places = np.arange(len(labels))[:, None] * (self._folds * self._leaves) + self._place
-        flat = places * self._classes + labels[:, self._asked.units]
-        return np.bincount(flat.ravel(), minlength=int(np.prod(shape))).reshape(shape).astype(np.float64)
-
-    def _credit(self, held: Array) -> Array:
-        """The same shape: 1 where the class is the answer in the cell by the other folds, shared among equals."""
-        learnt = held.sum(axis=1, keepdims=True) - held
-        above = learnt.sum(axis=2, keepdims=True)
-        sizes = np.bincount(self._cells.leaf).astype(np.float64)
-        larger, before = sizes.sum(keepdims=True), np.zeros(1, dtype=np.int64)
-        density = np.ones_like(above)
-        for step, starts in enumerate(self._cells.starts, 1):
-            up = np.searchsorted(before, starts, side="right") - 1
-            inside, size = np.add.reduceat(learnt, starts, axis=2), np.add.reduceat(sizes, starts)
-            weight = float(step**2)  # finer cells are believed less
-            usual = (weight * size / larger[up])[:, None]
-            density = density[:, :, up] * (inside + usual) / (above[:, :, up] + weight)
-            above, larger, before = inside, size, starts
-        best = density == density.max(axis=3, keepdims=True)
-        return np.asarray(best / best.sum(axis=3, keepdims=True))
+def _clear(accuracies: Array, sizes: Array) -> Array:
+    """Balanced accuracies above a half, in units of what they vary by where a class of this size is told by luck."""
+    return np.asarray((accuracies - 0.5) / np.sqrt(1 / sizes + 1 / (sizes.sum() - sizes)))
 
 
 # Luck
 
 
-def _significance(tables: Sequence[_Table], observed: Sequence[float], asked: _Asked, seed: int) -> tuple[float, ...]:
-    """For every table the share of permutations that do as well, among them the labels themselves."""
-    draws = max(_DRAWS, 40 * len(tables) - 1)
-    p = [1.0] * len(tables)
-    better = [0] * len(tables)
-    open_ = [place for place, table in enumerate(tables) if not table.trivial]
+@dataclass(frozen=True, eq=False)
+class _Question:
+    """What permutations are compared with: the balanced accuracy of all classes, or where their sizes are given the
+    clearest of each class against the rest. drawn: whether there are permutations, else p is 1.
+    """
+
+    table: Table
+    observed: float
+    drawn: bool
+    sizes: Array | None = None
+
+    def reached(self, held: Array) -> Array:
+        """bool (rows,): which permutations do as well."""
+        if self.sizes is None:
+            return np.asarray(self.table.recalls(held).mean(axis=1) >= self.observed - 1e-12)
+        return np.asarray(_clear(self.table.against_rest(held), self.sizes).max(axis=1) >= self.observed - 1e-12)
+
+
+def _significance(questions: Sequence[_Question], asked: Asked, seed: int) -> tuple[float, ...]:
+    """For every question the share of permutations that do as well, among them the labels themselves."""
+    draws = max(_DRAWS, 40 * len(questions) - 1)
+    p = [1.0] * len(questions)
+    better = [0] * len(questions)
+    open_ = [place for place, question in enumerate(questions) if question.drawn and not question.table.trivial]
     for done, dealt in _dealings(asked.labels, draws, seed):
+        reached: dict[int, list[Array]] = {place: [] for place in open_}
+        for table in dict.fromkeys(questions[place].table for place in open_):
+            for part in np.array_split(dealt, -(-len(dealt) // table.at_once)):
+                held = table.counts(part)
+                for place in open_:
+                    if questions[place].table is table:
+                        reached[place].append(questions[place].reached(held))
         for place in open_:
-            table = tables[place]
-            parts = np.array_split(dealt, -(-len(dealt) // table.at_once))
-            reached = np.concatenate([table.recalls(part).mean(axis=1) for part in parts]) >= observed[place] - 1e-12
-            count = better[place] + np.cumsum(reached)
+            count = better[place] + np.cumsum(np.concatenate(reached[place]))
             better[place] = int(count[-1])
             p[place] = (
                 _ENOUGH / (done + 1 + int(np.argmax(count >= _ENOUGH)))

@@ -2,6 +2,7 @@
 
 import json
 import textwrap
+from functools import partial
 from itertools import groupby
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -10,6 +11,7 @@ import click
 
 if TYPE_CHECKING:
     from finetune.audit.audit import Audit
+    from finetune.audit.deep import Measured
     from finetune.audit.finding import Finding
 
 _PATH = click.Path(path_type=Path)
@@ -21,18 +23,30 @@ _EXAMPLES = 3  # of each kind of finding
 @click.command()
 @click.argument("source", metavar="FOLDER|TABLE|RECIPE", type=_PATH)
 @click.option("--set", "overrides", multiple=True, metavar="KEY=VALUE", help="Change a line of the recipe.")
+@click.option(
+    "--deep", is_flag=True, help="Ask the recipe's network too: suspected labels, more copies, what leaks are worth."
+)
 @click.option("--html", type=_PATH, metavar="FILE", help="Write a page with thumbnails, to sort and to filter.")
 @click.option("--json", "as_json", is_flag=True, help="One JSON object on standard output.")
 @click.option("--strict", is_flag=True, help="Exit with 3 for warnings too, not only for errors.")
 @click.pass_context
 def check(
-    context: click.Context, source: Path, overrides: tuple[str, ...], html: Path | None, as_json: bool, strict: bool
+    context: click.Context,
+    source: Path,
+    overrides: tuple[str, ...],
+    deep: bool,
+    html: Path | None,
+    as_json: bool,
+    strict: bool,
 ) -> None:
     """Look at every image and say what is there, and what may be wrong with it.
 
     Errors would stop a run, and the exit code is 3. Warnings are what it would learn or score wrongly, or leave out:
-    copies on both sides of the split, one picture under two labels, files that cannot be read. Notes are worth knowing.
-    No image is changed, and nothing is written among them.
+    copies on both sides of the split, one picture under two labels, files that cannot be read, facts such as the size
+    that tell the class by themselves. Notes are worth knowing. No image is changed, and nothing is written among them.
+
+    With --deep the recipe's network and its weights are loaded, and what it makes of the images is kept for a run: a
+    probe names labels that are probably wrong, and says what test images with a copy among the others do to the score.
     """
     from finetune.audit.audit import audit
     from finetune.audit.gather import gather
@@ -45,9 +59,15 @@ def check(
     if html:
         must_lie_outside(html, recipe.data, what="a file", option="--html")
     with watch() as show, Looks() as memory:
+        if deep:
+            from finetune.diagnose.deep import deepened, frozen
+
+            network = frozen(recipe)  # before anything that takes its time
         known = gather(
             recipe, memory=memory, progress=lambda done, total: show.progress("looking at images", done, total)
         )
+        if deep:
+            known = deepened(known, recipe, network, check=lambda what: partial(show.progress, what))
     found = audit(known)
     if html:
         from finetune.report import audited
@@ -73,6 +93,7 @@ def described(found: "Audit") -> list[str]:
         lines += [f"    {printable(line, limit=_WIDTH - 4)}" for line in left_out[:_LISTED]]
         if len(left_out) > _LISTED:
             lines.append(f"    … and {len(left_out) - _LISTED} more; --json lists all")
+    lines += _deep(found)
     for note in found.known.notes:
         lines += textwrap.wrap(printable(note, limit=1000), _WIDTH)
     lines += ["", _counted(found)]
@@ -101,6 +122,37 @@ def _classes(found: "Audit") -> list[str]:
             for name, counts in rows
         ),
     ]
+
+
+def _deep(found: "Audit") -> list[str]:
+    """What the network says of all images, where one was asked."""
+    deep = found.known.deep
+    if deep is None:
+        return []
+    asked = int(deep.held_out.sum())
+    text = f"a probe on {deep.network}, frozen"
+    if deep.reason:
+        text = f"no probe on {deep.network}: {' '.join(deep.reason.split())}"
+    elif deep.accuracy is not None and deep.balanced_accuracy is not None:
+        text += (
+            f": held-out accuracy {_score(deep.accuracy)}, balanced {_score(deep.balanced_accuracy)}, of {asked} images"
+        )
+    lines = textwrap.wrap(text, _WIDTH)
+    if leak := deep.leak:
+        text = f"test accuracy of that probe: {_score(leak.whole)} on {leak.images} images"
+        if leak.without is None or leak.difference is None:
+            text += ", all of which have a copy among the others"
+        else:
+            text += (
+                f", {_score(leak.without)} without the {leak.leaked} that have a copy among the others: these "
+                f"change it by {_score(leak.difference, sign='+')}"
+            )
+        lines += textwrap.wrap(text, _WIDTH)
+    return lines
+
+
+def _score(score: "Measured", sign: str = "") -> str:
+    return f"{score.value:{sign}.3f} [{score.low:{sign}.3f}, {score.high:{sign}.3f}]"
 
 
 def _counted(found: "Audit") -> str:

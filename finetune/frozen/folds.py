@@ -20,16 +20,17 @@ Array = npt.NDArray[Any]
 _FIFTHS = 5
 
 
-def folds(labels: Array, groups: Sequence[str], *, seed: int) -> Array:
+def folds(labels: Array, groups: Sequence[str], *, seed: int, every: bool = False) -> Array:
     """The fold in which each image is held out, int64 (n,) from 0; -1 for images that are always trained on.
 
     labels: (n,) int, or bool (n, classes) where images have any number. groups: what must stay together, one name per
     image: copies, scenes, patients, or the hash of the content. With ten groups or more in every class there are 5
     folds, with five to nine 3, with fewer as many as the smallest class has; above 2,000 images one fifth is fold 0 and
-    all else is -1. Groups are ranked by size and SHA-256(seed, group), and each goes to the fold that has the least of
-    its classes, or with any number of labels to the one that `stratify.dealt` says. A class that is one group cannot be
-    held out and learnt: it is always trained on, and has no say in the number of folds. Every class has a training
-    image outside every fold. Raises DataError when that leaves nothing to hold out.
+    all else is -1, but with `every` there are 5 folds of these too. Groups are ranked by size and SHA-256(seed, group),
+    and each goes to the fold that has the least of its classes, or with any number of labels to the one that
+    `stratify.dealt` says. A class that is one group cannot be held out and learnt: it is always trained on, and has no
+    say in the number of folds. Every class has a training image outside every fold. Raises DataError when that leaves
+    nothing to hold out.
     """
     members = _members(groups)
     always = _single(labels, members)
@@ -40,7 +41,7 @@ def folds(labels: Array, groups: Sequence[str], *, seed: int) -> Array:
     _keep_for_training(labels, members, assigned)
     found = np.full(len(labels), -1, dtype=np.int64)
     for name, fold in assigned.items():
-        if len(labels) <= FEW or fold == 0:
+        if every or len(labels) <= FEW or fold == 0:
             found[members[name]] = fold
     held = found >= 0
     if not held.any():

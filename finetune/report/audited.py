@@ -35,6 +35,8 @@ TILES = 600
 OF_ONE_KIND = 200  # findings shown
 OF_ONE_FINDING = 6  # images shown
 
+_CLEAR = ("correlation", "cosine", "probability_suggested", "balanced_accuracy", "z")  # figures to sort by
+
 _THUMBNAIL = Preprocessing(
     size=SIDE, working=SIDE, fit="pad", interpolation="bicubic", mean=(0.5, 0.5, 0.5), std=(1, 1, 1)
 )
@@ -145,7 +147,7 @@ def _row(finding: Finding, samples: dict[str, Sample], places: dict[str, tuple[i
         left, top = places.get(key, (None, None))
         pictures.append(Picture(key, labels, audit.known.part(key), left, top))
     figures = finding.figures or {}
-    score = figures.get("correlation", figures.get("z", len(finding.keys)))
+    score = next((figures[name] for name in _CLEAR if name in figures), len(finding.keys))
     return Row(
         finding=finding,
         pictures=tuple(pictures),

@@ -115,8 +115,10 @@ def test_the_json_has_its_schema_and_is_the_same_twice(scenes: Path, tmp_path: P
     assert first == second
     facts = json.loads(first)
     assert list(facts) == [
-        "schema", "images", "split", "left_out", "notes", "classes", "leaked", "counts", "findings",
+        "schema", "images", "split", "left_out", "notes", "classes", "leaked", "counts", "deep",
+        "findings",
     ]  # fmt: skip
+    assert facts["deep"] is None
     assert (facts["schema"], facts["images"]) == (1, 25)
     assert sum(part["images"] for part in facts["split"].values()) == 25
     assert facts["left_out"] == [{"key": "a/notes.txt", "reason": "not an image suffix"}]

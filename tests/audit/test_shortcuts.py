@@ -69,6 +69,50 @@ def test_a_quality_that_few_of_one_class_have_tells_too_little_to_be_flagged() -
     assert np.mean(skills) == pytest.approx(0.05, abs=0.03)
 
 
+def test_what_tells_one_class_of_many_is_flagged_by_that_class() -> None:
+    generator = np.random.default_rng(0)
+    labels = np.arange(400) % 20
+    quality = np.where(labels == 7, 50, generator.choice([75, 80, 95], 400))
+    found = alone(Fact("quality", "acquisition", quality), labels, classes=20)
+    assert found.skill < 0.1
+    assert found.flagged
+    assert found.one is not None
+    assert found.one.label == 7
+    assert found.one.accuracy > 0.8
+    assert found.one.adjusted <= 0.05
+    content = alone(Fact("brightness", "content", quality), labels, classes=20)
+    assert content.one is None
+    assert not content.flagged
+
+
+def test_a_class_of_few_images_does_not_hide_what_tells_a_large_one() -> None:
+    generator = np.random.default_rng(1)
+    labels = np.array([0] * 150 + [1] * 150 + [2] * 3)
+    told = (labels == 0) & (generator.random(303) < 0.7)
+    found = alone(Fact("size", "acquisition", np.where(told, -1, generator.normal(size=303))), labels, classes=3)
+    assert found.one is not None
+    assert found.one.label in (0, 1)
+    assert found.one.adjusted <= 0.05
+
+
+def test_among_very_many_classes_only_what_may_be_flagged_is_compared_with_luck() -> None:
+    generator = np.random.default_rng(0)
+    labels = np.arange(1500) % 150
+    size = np.where(labels == 9, -1.0, generator.normal(size=1500))
+    facts = [Fact("size", "acquisition", size), Fact("colour", "content", labels + generator.normal(size=1500))]
+    told, colour = shortcuts(facts, labels, names(1500), classes=150)
+    assert told.flagged
+    assert told.one is not None
+    assert told.one.label == 9
+    assert (told.p, colour.p) == (1.0, 1.0)
+    assert shortcuts(facts, labels, names(1500), classes=150, probe_skill=0.01)[1].flagged
+
+
+def test_of_two_classes_one_is_not_asked_about_again() -> None:
+    labels = np.arange(60) % 2
+    assert alone(Fact("size", "acquisition", labels), labels, classes=2).one is None
+
+
 def test_sizes_that_only_tell_together_are_found() -> None:
     generator = np.random.default_rng(0)
     wide, labels = generator.random(400) < 0.5, generator.integers(0, 2, 400)
@@ -97,7 +141,7 @@ def test_among_facts_that_tell_nothing_one_is_found_in_at_most_five_of_a_hundred
         generator = np.random.default_rng(seed)
         labels = generator.choice(4, 150, p=[0.55, 0.25, 0.15, 0.05])
         told = shortcuts(noise(150, generator), labels, names(150), classes=4, probe_skill=0.0, seed=seed)
-        found += any(one.adjusted <= 0.05 for one in told)
+        found += any(one.adjusted <= 0.05 or (one.one is not None and one.one.adjusted <= 0.05) for one in told)
         skills += [one.skill for one in told]
     assert found <= 8  # of 60 at 5 %, more in 1 of 200
     assert abs(np.mean(skills)) < 0.01  # large classes are no advantage

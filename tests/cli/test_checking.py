@@ -7,10 +7,11 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from PIL import Image
 
 from finetune.cli import main
 from tests.audit.toys import scene
-from tests.conftest import draw_classes
+from tests.conftest import draw_alike, draw_classes
 
 Call = Callable[..., tuple[int, str, str]]
 
@@ -113,3 +114,68 @@ def test_lines_fit_into_80_columns_and_names_are_printable(call: Call, tmp_path:
 def test_an_override_of_the_recipe_is_heeded(call: Call, scenes: Path) -> None:
     out = call(scenes, "--json", "--set", "split={kind: stratified, validation: 0, test: 0.5}")[1]
     assert json.loads(out)["split"]["test"]["images"] == 10
+
+
+DEEP = "backbone={name: test_resnet, weights: {kind: random}}"
+
+
+def test_a_deep_look_says_what_a_probe_knows_and_what_a_leak_is_worth(call: Call, tmp_path: Path) -> None:
+    root = draw_classes(tmp_path / "set" / "train", {"a": 20, "b": 20}).parent
+    draw_classes(root / "test", {"a": 3, "b": 3})
+    shutil.copy(root / "train" / "a" / "000.png", root / "train" / "b" / "wrong.png")
+    code, out, err = call(root, "--deep", "--set", DEEP, "--html", tmp_path / "page.html")
+    assert code == 0
+    assert "error" not in err
+    words = " ".join(out.split())
+    assert "a probe on test_resnet, frozen: held-out accuracy 0." in words or "held-out accuracy 1.000" in words
+    assert "on 6 images, all of which have a copy among the others" in words
+    assert "note: labels, expected" in out
+    page = (tmp_path / "page.html").read_text(encoding="utf-8")
+    assert "What the leak is worth" in page
+    draw_alike(root / "test", {"a": 13, "b": 13}, seed=5)
+    for name in "ab":
+        shutil.copy(root / "train" / name / "001.png", root / "test" / name / "copy.png")
+    code, out, _ = call(root, "--deep", "--set", DEEP)
+    assert "without the 2 that have a copy among the others: these change it by" in " ".join(out.split())
+    assert max(map(len, out.splitlines())) <= 80
+
+
+def test_without_deep_the_json_says_that_no_network_was_asked(call: Call, scenes: Path) -> None:
+    assert json.loads(call(scenes, "--json")[1])["deep"] is None
+    found = json.loads(call(scenes, "--json", "--deep", "--set", DEEP)[1])["deep"]
+    assert (found["network"], found["images"], found["held_out"], found["test"]) == ("test_resnet", 20, 20, None)
+    assert 0 <= found["accuracy"]["low"] <= found["accuracy"]["value"] <= found["accuracy"]["high"] <= 1
+
+
+def test_why_there_is_no_probe_is_said(call: Call, tmp_path: Path) -> None:
+    out = call(draw_classes(tmp_path / "set", {"a": 1, "b": 1}), "--deep", "--set", DEEP)[1]
+    assert "no probe on test_resnet: 2 images: nothing can be held out" in " ".join(out.split())
+
+
+def test_a_deep_look_stops_when_it_is_asked_to(call: Call, scenes: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def interrupted(*_: object, **__: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("finetune.frozen.extract.Extractor.pooled", interrupted)
+    code, out, err = call(scenes, "--deep", "--set", DEEP)
+    assert (code, out) == (130, "")
+    assert "stopped by SIGINT" in err
+
+
+def test_weights_that_are_not_there_are_an_error(call: Call, scenes: Path) -> None:
+    weights = "backbone={name: resnet18, weights: {kind: file, path: gone.safetensors}}"
+    code, out, err = call(scenes, "--deep", "--set", weights)
+    assert (code, out) == (4, "")
+    assert "gone.safetensors" in err
+    assert call(scenes, "--set", weights)[0] == 0
+
+
+def test_a_class_that_was_compressed_more_is_a_warning(call: Call, scenes: Path) -> None:
+    for path in sorted(scenes.rglob("*.png")):
+        with Image.open(path) as image:
+            image.save(path.with_suffix(".jpg"), quality=40 if path.parent.name == "a" else 90)
+        path.unlink()
+    code, out, _ = call(scenes, "--strict")
+    assert code == 3
+    assert "warning: shortcuts, acquisition" in out
+    assert "JPEG quality alone tells the class" in " ".join(out.split())

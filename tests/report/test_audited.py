@@ -10,12 +10,13 @@ from pathlib import Path
 import pytest
 
 from finetune.audit.audit import Audit, audit
+from finetune.audit.deep import LeakEffect, Measured
 from finetune.audit.finding import Finding
 from finetune.audit.gather import gather
 from finetune.report import audited
 from finetune.report.audited import render
 from finetune.starter import recipe_to_check
-from tests.audit.toys import known, scene, seen
+from tests.audit.toys import asked_deeply, known, scene, seen
 from tests.conftest import draw_classes
 
 HOSTILE = "<script>alert(1)</script>\u202e\x1b\"'>"
@@ -114,3 +115,26 @@ def test_images_that_are_gone_have_no_thumbnail(one: Audit) -> None:
 def test_nothing_found_is_said() -> None:
     page = render(Audit(known({"a/1": seen(scene(1)), "b/1": seen(scene(2))}), ()), name="x")
     assert "Nothing that may be wrong." in page
+
+
+def test_what_a_network_says_has_its_section(one: Audit) -> None:
+    assert 'id="network"' not in render(one, name="x")
+    assert "without a network" in render(one, name="x")
+    measured = (Measured(0.91, 0.85, 0.95), Measured(0.88, 0.8, 0.93), Measured(0.03, 0.01, 0.05))
+    wrong = one.known.seen[0].key
+    deep = replace(asked_deeply(one.known, wrong=[wrong]), leak=LeakEffect(40, 8, *measured))
+    page = render(audit(replace(one.known, deep=deep)), name="x")
+    assert 'id="network"' in page
+    assert "without a network" not in page
+    for cell in ("0.910", "0.850 to 0.950", "0.880", "+0.030", "+0.010 to +0.050", "8 left out"):
+        assert cell in page
+    items = [attributes for tag, attributes in Parsed(page).tags if tag == "li" and "data-place" in attributes]
+    (issue,) = [item for item in items if item["data-kind"] == "labels label-issue"]
+    assert issue["data-score"] == "0.96"
+    assert wrong in page
+    none = replace(deep, leak=LeakEffect(8, 8, measured[0], None, None))
+    assert "all of them have a copy among the others" in render(audit(replace(one.known, deep=none)), name="x")
+    hostile = replace(deep, reason=HOSTILE, network=HOSTILE)
+    page = render(audit(replace(one.known, deep=hostile)), name="x")
+    assert "&lt;script&gt;alert(1)" in page
+    assert len(Parsed(page).scripts) == 1

@@ -1,0 +1,63 @@
+"""Labels that a probe does not believe, as findings."""
+
+from dataclasses import replace
+
+import numpy as np
+
+from finetune.audit import label_issues
+from finetune.audit.gather import Gathered
+from finetune.data.catalog import Catalog
+from tests.audit.toys import asked_deeply, kinds, known, scene, seen
+
+
+def images(each: int = 6) -> Gathered:
+    one = seen(scene(0))
+    return known({f"{name}/{number}": one for name in "abc" for number in range(each)})
+
+
+def test_a_wrong_label_is_named_with_the_one_that_is_suggested() -> None:
+    whole = images()
+    found = list(label_issues.check(replace(whole, deep=asked_deeply(whole, wrong=["b/3"]))))
+    assert kinds(found) == [("label-issue", "warning", ("b/3",)), ("expected", "note", ())]
+    assert found[0].text == "labelled 'b', and looks like 'c': 0.96 against 0.02"
+    assert found[0].figures == {
+        "given": "b", "suggested": "c", "probability_given": 0.02, "probability_suggested": 0.96, "rank": 1,
+    }  # fmt: skip
+    assert found[1].figures == {"expected": 1.0, "asked": 18, "left_out": 0}
+    assert found[1].text.startswith("about 1 of 18 labels are expected to be wrong (5.6 %)")
+
+
+def test_the_worst_comes_first() -> None:
+    whole = images()
+    deep = asked_deeply(whole, wrong=["a/1", "c/2"])
+    rows = deep.probabilities.copy()
+    rows[deep.keys.index("c/2")] = [0.98, 0.01, 0.01]
+    found = list(label_issues.check(replace(whole, deep=replace(deep, probabilities=rows))))
+    assert [one.keys for one in found[:2]] == [("c/2",), ("a/1",)]
+    assert [(one.figures or {})["rank"] for one in found[:2]] == [1, 2]
+
+
+def test_without_a_network_nothing_is_said() -> None:
+    assert list(label_issues.check(images())) == []
+
+
+def test_what_was_not_asked_is_said() -> None:
+    whole = images()
+    several = tuple(replace(sample, label=sample.labels) for sample in whole.catalog.samples)
+    marked = replace(whole, catalog=Catalog(several, whole.catalog.classes), deep=asked_deeply(whole))
+    (found,) = label_issues.check(marked)
+    assert (found.kind, found.severity) == ("not-asked", "note")
+    assert "any number of labels" in found.text
+    deep = asked_deeply(whole)
+    none = replace(deep, probabilities=np.full_like(deep.probabilities, np.nan), reason="too few")
+    (found,) = label_issues.check(replace(whole, deep=none))
+    assert found.text == "whether labels are wrong was not asked: too few"
+
+
+def test_images_that_were_never_held_out_are_counted() -> None:
+    whole = images()
+    deep = asked_deeply(whole, wrong=["a/0"])
+    rows = deep.probabilities.copy()
+    rows[0] = np.nan
+    (found,) = label_issues.check(replace(whole, deep=replace(deep, probabilities=rows)))
+    assert found.figures == {"expected": 0.0, "asked": 17, "left_out": 1}
