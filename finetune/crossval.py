@@ -18,6 +18,7 @@ from finetune.bundle import Bundle, Timings
 from finetune.choose.budget import until
 from finetune.data.survey import Survey
 from finetune.recipe.plan import Plan
+from finetune.recipe.section import STAGES
 from finetune.scores.metrics import scores
 from finetune.scores.predictions import Predictions
 from finetune.train import checkpoint
@@ -89,15 +90,19 @@ def _begun(job: Job, plan: Plan, folder: Path, surveyed: Survey) -> tuple[Bundle
 
 def _evidence(bundle: Bundle, surveyed: Survey, number: int, answers: Predictions) -> dict[str, Any]:
     """What a fold was and how well it was answered, in plain JSON values."""
-    chosen, found = bundle.plan.chosen, scores(answers)
+    found = scores(answers)
+    heads = bundle.read_json("evidence/probe.json") if bundle.has("evidence/probe.json") else []
+    phases = bundle.plan.phases
     return {
         "fold": number,
         "images": len(answers),
         "learnt_from": len(surveyed.split.train),
         "validation": len(surveyed.split.validation),
         "epochs": len(bundle.history) if bundle.has("history.jsonl") else 0,
-        "chosen": chosen.model_dump(mode="json") if chosen else None,
-        "head": bundle.facts["head"],
+        "trained": [stage for stage in STAGES if any(stage in phase.train for phase in phases)],
+        "trial": next((head["trial"] for head in heads if head["chosen"]), None),
+        "backbone": bundle.facts["backbone"]["name"],
+        "notes": bundle.facts["notes"],
         "scores": {name: score for name, score in found.items() if isinstance(score, dict) and "value" in score},
     }
 

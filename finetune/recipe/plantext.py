@@ -25,7 +25,7 @@ def describe(plan: Plan, facts: Facts, recipe: Recipe, costs: Costs | None, rate
         ),
         *_wrapped(
             f"{facts.train} training, {facts.validation} validation and {facts.test} test images of "
-            f"{facts.classes} classes"
+            f"{facts.classes} classes" + (f", each held out in one of {facts.folds} folds" if facts.folds else "")
         ),
         "",
     ]
