@@ -3,7 +3,7 @@
 import math
 from collections.abc import Iterator
 
-from finetune.recipe.cost import Costs, duration
+from finetune.recipe.cost import Costs
 from finetune.recipe.facts import Facts
 from finetune.recipe.plan import Phase, Plan
 from finetune.recipe.schedule import Auto, BatchNorm, Gradual, LpFt, PhaseChoice, Probe, trains_backbone
@@ -111,7 +111,7 @@ def _on_folds(recipe: Recipe, facts: Facts) -> Iterator[str]:
     yield f"all of this is done {facts.folds + 1} times: for each of {facts.folds} folds held out, and for what ships"
     one = each(recipe).schedule
     if isinstance(recipe.schedule, Auto) and isinstance(one, Auto):
-        yield f"the budget of {recipe.schedule.budget} is shared: {duration(one.seconds)} each time"
+        yield f"the budget of {recipe.schedule.budget} is shared: {one.budget} each time"
 
 
 def _on_random_weights(recipe: Recipe, phases: tuple[Phase, ...]) -> Iterator[str]:
