@@ -71,8 +71,8 @@ def split(
     group of theirs.
 
     Raises DataError for split folders that the recipe says nothing of, for a folder that is not there, for groups that
-    shares would tear and for groups that are not there, for a class without training images, and when shares were asked
-    for and nothing can be held out.
+    shares would tear and for groups that are not there, for a class without training images, when shares were asked
+    for and nothing can be held out, for more folds than there are units, and for the stored split of a run in folds.
     """
     folders = sorted({sample.split for sample in catalog.samples if sample.split})
     if all(_is_training(name) for name in folders):
@@ -175,6 +175,11 @@ def _stored(catalog: Catalog, contents: Sequence[str], before: Sequence[Mapping[
     """Images of the same name and content where they were, then those of the same content, then of the same group."""
     by_name = {(row["key"], row["sha256"]): row["split"] for row in before}
     by_content, by_group = _sides(before, "sha256"), _sides(before, "group")
+    if any(row["note"].startswith("fold ") for row in before):
+        raise DataError(
+            "split: {kind: stored}, but that run held out every image in folds and has no test images; split: {kind: "
+            "folds} with as many folds and the same seed holds out the same"
+        )
     if not set(contents) & set(by_content):
         raise DataError("split: {kind: stored}, but none of the images is in that split; it was made for others")
     parts: Parts = (set(), set(), set())

@@ -7,12 +7,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from finetune.data import ledger
 from finetune.data.catalog import Catalog, Sample
 from finetune.data.folding import folds, remarks
 from finetune.data.groups import of_samples
 from finetune.data.split import Split, split
 from finetune.errors import DataError
-from finetune.recipe.splits import Folds
+from finetune.recipe.splits import Folds, Stored
 
 
 def sha(text: object) -> str:
@@ -181,3 +182,12 @@ def test_labels_are_shared_out_where_images_have_any_number() -> None:
     rare = [fold.test.counts()["c"] for fold in whole.folds]
     assert max(rare) - min(rare) <= 1
     assert {len(fold.test) for fold in whole.folds} <= {39, 40, 41}
+
+
+def test_folds_are_not_taken_for_the_parts_of_a_stored_split() -> None:
+    found = catalog({"a": 10, "b": 10})
+    whole = divided(found)
+    notes = {key: f"fold {number}" for number, fold in enumerate(whole.folds, start=1) for key in fold.test.keys}
+    before = ledger.rows(ledger.written({"train": whole.train, "validation": whole.validation}, (), notes))
+    with pytest.raises(DataError, match="held out every image in folds and has no test images"):
+        split(found, Stored(of="runs/x/1"), seed=0, before=before)
