@@ -6,16 +6,16 @@ Nothing here is clever: each line calls the room that knows how.
 import shutil
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from pathlib import Path
 
 import safetensors.torch
 from torch import Tensor
 
-from finetune import record, report, starter
+from finetune import crossval, record, report, starter
 from finetune.bundle import Bundle, Timings, sameness
 from finetune.choose import heads as probes
-from finetune.choose.budget import Budget, OutOfTime, budget, ending
+from finetune.choose.budget import OutOfTime, budget, ending
 from finetune.choose.course import Surroundings
 from finetune.choose.heads import Material
 from finetune.choose.search import search
@@ -23,73 +23,33 @@ from finetune.data.adapters import frames
 from finetune.data.catalog import Catalog
 from finetune.data.pixels import Pixels
 from finetune.data.store import Store
-from finetune.data.survey import Survey, find, pinned, survey
+from finetune.data.survey import find, pinned, survey
 from finetune.diagnose import examples, growth, mistakes, reference
 from finetune.errors import BundleError, OutputTaken, Stopped, UsageError, printable
-from finetune.frozen.folds import never_held_out
 from finetune.frozen.probe import Probe, Trial
 from finetune.model import heads, weights
 from finetune.model.backbone import Backbone
 from finetune.model.classifier import Classifier
-from finetune.predict import Check, evaluate
+from finetune.predict import evaluate
 from finetune.recipe import file as recipe_file
-from finetune.recipe import planning, plantext
+from finetune.recipe import planning
 from finetune.recipe.machine import versions
 from finetune.recipe.network import HeadChoice, Linear
 from finetune.recipe.plan import Plan
 from finetune.recipe.schedule import LpFt
 from finetune.recipe.schema import Recipe
-from finetune.runtime import Runtime, StopRequests, generators_kept, seed, start, stop_requests
+from finetune.runtime import generators_kept, seed, start, stop_requests
 from finetune.scores.metrics import scores
 from finetune.scores.predictions import Predictions
 from finetune.scores.thresholds import Thresholds
 from finetune.train import checkpoint
-from finetune.train.boundary import needed
 from finetune.train.loop import Epoch, Training, fit
 from finetune.train.setting import Setting
 from finetune.train.settle import settle
 from finetune.train.watching import Show, Silent, checking
+from finetune.underway import Job, make_room
 
 __all__ = ["Show", "Silent", "resume", "run"]
-
-
-_NAMED = 5  # classes of a note
-
-
-@dataclass
-class _Job:
-    """What a run and its resumption have in common. `recipe` is what was asked, the plan may say more."""
-
-    recipe: Recipe
-    bundle: Bundle
-    surveyed: Survey
-    runtime: Runtime
-    store: Store
-    pixels: Pixels
-    stop: StopRequests
-    show: Show
-    timings: Timings
-    budget: Budget = field(default_factory=Budget)
-    networks: dict[str, tuple[Backbone, weights.Receipt]] = field(default_factory=dict)
-    heard: set[str] = field(default_factory=set)  # notes on what is kept
-
-    def check(self, what: str) -> Check:
-        return checking(self.show, self.stop, what)
-
-    def network(self, recipe: Recipe) -> tuple[Backbone, weights.Receipt]:
-        """The recipe's backbone with its weights, made once."""
-        name = recipe.backbone.model_dump_json()
-        if name not in self.networks:
-            self.networks[name] = weights.network(recipe, classes=len(self.surveyed.classes))
-        return self.networks[name]
-
-    def setting(self, recipe: Recipe, network: Backbone, plan: Plan | None = None) -> Setting:
-        """What stays the same while a plan of this recipe is trained."""
-        known, plan = self.surveyed.split, plan or Plan((), ())
-        _make_room(self.pixels, recipe, self.surveyed, network)
-        return Setting.of(
-            recipe, known, plan, network=network, runtime=self.runtime, store=self.store, pixels=self.pixels
-        )
 
 
 def run(
@@ -133,16 +93,16 @@ def run(
         allowed, costs = budget(recipe, surveyed, network, runtime, begun=begun)
         decided = plan or planning.plan(recipe, surveyed.facts(recipe), costs)
         pixels = Pixels(store, where=recipe.images.store if recipe.decodes_again else "none")
-        _make_room(pixels, recipe, surveyed, network, must=True)
+        make_room(pixels, recipe, surveyed, network, must=True)
         bundle = Bundle.create(target) if output else Bundle.next(target)
         with bundle.locked():
             if given:
                 recipe = record.images(bundle, recipe, given)
-            job = _Job(recipe, bundle, surveyed, runtime, store, pixels, stop, show, timings, allowed)
+            job = Job(recipe, bundle, surveyed, runtime, store, pixels, stop, show, timings, allowed, costs)
             job.networks[recipe.backbone.model_dump_json()] = network, receipt
             record.opened(bundle, recipe, decided, surveyed, runtime, command)
             timings.write_to(bundle)
-            _say_start(job, decided)
+            job.say_start(decided)
             _work(job, decided)
     return Bundle.open(bundle.folder)
 
@@ -179,55 +139,70 @@ def resume(folder: str | Path, *, show: Show | None = None) -> Bundle:
             record.notes(bundle, [note])
             show.say(note)
         pixels = Pixels(store, where=recipe.images.store if recipe.decodes_again else "none")
-        job = _Job(recipe, bundle, surveyed, runtime, store, pixels, stop, show, timings)
-        _make_room(pixels, recipe, surveyed, job.network(recipe)[0], must=True)
-        job.budget, _ = budget(recipe, surveyed, job.network(recipe)[0], runtime, begun=begun)
+        job = Job(recipe, bundle, surveyed, runtime, store, pixels, stop, show, timings)
+        make_room(pixels, recipe, surveyed, job.network(recipe)[0], must=True)
+        job.budget, job.costs = budget(recipe, surveyed, job.network(recipe)[0], runtime, begun=begun)
         kept = checkpoint.load(bundle.folder / "checkpoints")
         done = len(kept.state["history"]) if kept else 0
-        show.say(f"resuming {printable(str(folder))} after epoch {done}")
+        folds = f"fold {crossval.complete(bundle, len(surveyed.folds))} and " if surveyed.folds else ""
+        show.say(f"resuming {printable(str(folder))} after {folds}epoch {done}")
         _work(job, bundle.plan, kept)
     return Bundle.open(bundle.folder)
 
 
-def _work(job: _Job, plan: Plan, kept: checkpoint.Checkpoint | None = None) -> None:
-    """From the plan to the sealed bundle: choose, if that is asked for, fit the head, train, settle, finish."""
-    _say_of_cache(job)
+def _work(job: Job, plan: Plan, kept: checkpoint.Checkpoint | None = None) -> None:
+    """From the plan to the sealed bundle: every fold, where the images are held out in folds, then what ships."""
     try:
-        if plan.tiers and plan.chosen is None:
-            plan = _choose(job, plan)
-        recipe = plan.chosen.applied(job.recipe) if plan.chosen else job.recipe
-        network, receipt = job.network(recipe)
-        sameness.same_weights(job.bundle, receipt.sha256)
-        setting = job.setting(recipe, network, plan)
-        probed = _probed(job, recipe, setting, network) if plan.probe_views is not None else None
-        classifier, head = _classifier(recipe, setting, network, probed)
-        job.show.say(record.model(job.bundle, classifier, head, receipt, setting))
-        _say_of_maps(job, setting, network)
-        training = Training(classifier, setting)
-        start = training.trained if plan.probe_views is not None else {}
-        if kept is not None:
-            training.restore(kept)
-            record.history(job.bundle, training)
-        _train(job, training)
-        if start and plan.phases:
-            _settle(job, recipe, training, start, plan)
-        _finish(job, training, probed)
+        folds = crossval.answered(job, plan, _held_out)
+        training, probed = _trained(job, plan, kept)
+        _finish(job, training, probed, folds)
     except Stopped as stopped:
-        done = len(job.bundle.history) if job.bundle.has("history.jsonl") else 0
         raise Stopped(
-            f"{stopped}; {done} {'epoch is' if done == 1 else 'epochs are'} complete and kept; go on with\n"
+            f"{stopped}; {_done(job)} complete and kept; go on with\n"
             f"    finetune resume {printable(str(job.bundle.folder))}",
             signal=stopped.signal,
         ) from None
 
 
-def _make_room(pixels: Pixels, recipe: Recipe, surveyed: Survey, network: Backbone, *, must: bool = False) -> None:
-    """For the working images of all that is learnt from; test images are decoded once."""
-    samples = (*surveyed.split.train.samples, *surveyed.split.validation.samples)
-    pixels.prepare(samples, network.contract.preprocessing(recipe.images), must=must)
+def _done(job: Job) -> str:
+    folds = len(job.surveyed.folds)
+    if (answered := crossval.complete(job.bundle, folds)) < folds:
+        return f"{answered} of {folds} folds {'is' if answered == 1 else 'are'}"
+    epochs = len(job.bundle.history) if job.bundle.has("history.jsonl") else 0
+    return f"{epochs} {'epoch is' if epochs == 1 else 'epochs are'}"
 
 
-def _choose(job: _Job, plan: Plan) -> Plan:
+def _trained(job: Job, plan: Plan, kept: checkpoint.Checkpoint | None) -> "tuple[Training, _Probed | None]":
+    """Choose, if that is asked for, fit the head, train, settle: the weights that ship, and the probe before them."""
+    job.say_of_cache()
+    if plan.tiers and plan.chosen is None:
+        plan = _choose(job, plan)
+    recipe = plan.chosen.applied(job.recipe) if plan.chosen else job.recipe
+    network, receipt = job.network(recipe)
+    sameness.same_weights(job.bundle, receipt.sha256)
+    setting = job.setting(recipe, network, plan)
+    probed = _probed(job, recipe, setting, network) if plan.probe_views is not None else None
+    classifier, head = _classifier(recipe, setting, network, probed)
+    job.show.say(record.model(job.bundle, classifier, head, receipt, setting))
+    job.say_of_maps(setting, network)
+    training = Training(classifier, setting)
+    start = training.trained if plan.probe_views is not None else {}
+    if kept is not None:
+        training.restore(kept)
+        record.history(job.bundle, training)
+    _train(job, training)
+    if start and plan.phases:
+        _settle(job, recipe, training, start, plan)
+    return training, probed
+
+
+def _held_out(job: Job, plan: Plan, kept: checkpoint.Checkpoint | None) -> dict[str, Predictions]:
+    """What the model of one fold says of each part."""
+    training, _ = _trained(job, plan, kept)
+    return _answers(job, training)[0]
+
+
+def _choose(job: Job, plan: Plan) -> Plan:
     """Tries the tiers of a plan, and leaves the plan of what was chosen, with the evidence, in the bundle."""
     facts = job.surveyed.facts(job.recipe)
     epochs = max((tier.epochs for tier in plan.tiers), default=0)
@@ -251,7 +226,7 @@ def _choose(job: _Job, plan: Plan) -> Plan:
     return decided
 
 
-def _watched(job: _Job, event: object, epochs: int) -> None:
+def _watched(job: Job, event: object, epochs: int) -> None:
     if isinstance(event, Epoch):
         job.show.progress("training in folds: epoch", event.epoch, epochs)
     job.stop.check()
@@ -275,7 +250,7 @@ def _classifier(
     return classifier.to(setting.runtime.device), choice
 
 
-def _probed(job: _Job, recipe: Recipe, setting: Setting, network: Backbone) -> _Probed:
+def _probed(job: Job, recipe: Recipe, setting: Setting, network: Backbone) -> _Probed:
     """The features and the head that the evidence speaks for, or that was chosen on them before."""
     with job.timings.part("probe"):
         given = probes.material(
@@ -290,24 +265,13 @@ def _probed(job: _Job, recipe: Recipe, setting: Setting, network: Backbone) -> _
         trials = [Trial(**chosen.trial.model_dump())] if chosen else None
         threads = setting.runtime.threads
         probe = probes.fit(given, head=recipe.head, threads=threads, trials=trials, check=job.check("heads"))
-    _say_never_held_out(job, given)
+    job.say_never_held_out(given)
     if not job.bundle.has("evidence/choice.json"):  # else the evidence is that of the choice
         record.probe(job.bundle, probe, setting.split.train)
     return given, probe
 
 
-def _say_never_held_out(job: _Job, given: Material) -> None:
-    """The scores of held-out images say nothing of classes that have none."""
-    never = never_held_out(given.labels, given.folds)
-    if never:
-        names = ", ".join(given.catalog.classes[label] for label in never[:_NAMED])
-        more = f" and {len(never) - _NAMED} more" if len(never) > _NAMED else ""
-        note = f"classes with one image or group each, which held-out scores say nothing of: {names}{more}"
-        job.show.say(note)
-        record.notes(job.bundle, [note])
-
-
-def _train(job: _Job, training: Training) -> None:
+def _train(job: Job, training: Training) -> None:
     bundle = job.bundle
     epochs = sum(phase.epochs for phase in training.setting.plan.phases)
     begun = time.monotonic()
@@ -324,34 +288,21 @@ def _train(job: _Job, training: Training) -> None:
     training.take_best()
 
 
-def _say_of_maps(job: _Job, setting: Setting, network: Backbone) -> None:
-    """What will be kept below the stages that train, before any of it is computed."""
-    for phase in setting.plan.phases:
-        if phase.views is not None and phase.boundary not in (None, "stage4"):
-            images, size, kept = len(setting.split.train), setting.preprocessing.size, setting.train.activations
-            stage = str(phase.boundary)
-            job.show.say(needed(network, stage, images=images, views=phase.views, size=size, stored_as=kept))
-
-
-def _settle(job: _Job, recipe: Recipe, training: Training, start: dict[str, Tensor], plan: Plan) -> None:
+def _settle(job: Job, recipe: Recipe, training: Training, start: dict[str, Tensor], plan: Plan) -> None:
     """What ships lies between the probe and the tuned weights, and never below the probe on the training images."""
     share = recipe.schedule.interpolate if isinstance(recipe.schedule, LpFt) else 1.0
     went, notes = settle(training, start, share=share, check=job.check("comparing with the probe"))
     if plan.chosen and went:
         heads.temper(training.classifier.head, plan.chosen.temperature ** (went / share))  # 1 where the probe is
-    for note in notes:
-        job.show.say(note)
-    record.notes(job.bundle, notes)
+    job.note(*notes)
 
 
-def _finish(job: _Job, training: Training, probed: _Probed | None) -> None:
-    """Everything after training, from the weights that ship: test images are touched here, once."""
-    bundle, split, timings = job.bundle, job.surveyed.split, job.timings
-    _say_of_cache(job)
-    state = {name: tensor.detach().cpu().contiguous() for name, tensor in training.classifier.state_dict().items()}
-    bundle.write("model.safetensors", safetensors.torch.save(state))
-    held_out = bundle.predictions("out_of_fold") if bundle.has("predictions/out_of_fold.npz") else None
-    with timings.part("evaluation"):
+def _answers(job: Job, training: Training) -> tuple[dict[str, Predictions], Thresholds | None]:
+    """What is said of each part by the weights that ship: test images are touched here, once."""
+    split, held_out = job.surveyed.split, None
+    if job.bundle.has("predictions/out_of_fold.npz"):
+        held_out = job.bundle.predictions("out_of_fold")
+    with job.timings.part("evaluation"):
         validation = _predict(job, training, split.validation, "validation")
         thresholds = _thresholds(job, validation, held_out)  # before any test image is looked at
         test = _predict(job, training, split.test, "test")
@@ -359,12 +310,20 @@ def _finish(job: _Job, training: Training, probed: _Probed | None) -> None:
     measured = {name: predictions for name, predictions in asked.items() if predictions is not None}
     if thresholds:
         measured = {name: thresholds.applied(predictions) for name, predictions in measured.items()}
+    return measured, thresholds
+
+
+def _finish(job: Job, training: Training, probed: "_Probed | None", folds: Predictions | None) -> None:
+    """Everything after training, from the weights that ship; `folds` are what is said of images held out in folds."""
+    bundle, timings = job.bundle, job.timings
+    job.say_of_cache()
+    state = {name: tensor.detach().cpu().contiguous() for name, tensor in training.classifier.state_dict().items()}
+    bundle.write("model.safetensors", safetensors.torch.save(state))
+    measured, thresholds = _answers(job, training)
+    _evidence(job, training, measured, folds)
+    measured |= {"test": folds} if folds else {}
     for name, predictions in measured.items():
         bundle.write(f"predictions/{name}.npz", predictions.to_bytes())
-    if evidence := measured.get("test", measured.get("validation")):
-        mistakes.write(bundle, evidence, split.test if test else split.validation)
-        reference.write(bundle, evidence, split.test if test else split.validation, training.setting.preprocessing)
-    examples.write(bundle, training.setting)
     metrics = {name: scores(predictions) for name, predictions in measured.items()}
     more = {"thresholds": thresholds.to_dict(job.surveyed.classes)} if thresholds else {}
     bundle.write_json("metrics.json", {**metrics, **more, "images": job.surveyed.counts()})
@@ -376,7 +335,22 @@ def _finish(job: _Job, training: Training, probed: _Probed | None) -> None:
     shutil.rmtree(bundle.folder / "checkpoints", ignore_errors=True)
 
 
-def _learning_curve(job: _Job, given: Material, probe: Probe) -> None:
+def _evidence(job: Job, training: Training, measured: dict[str, Predictions], folds: Predictions | None) -> None:
+    """The worst mistakes on images that were held out, answers of what ships to compare with, and views."""
+    split = job.surveyed.split
+    own, images = measured.get("test", measured.get("validation")), split.test if len(split.test) else split.validation
+    if folds:
+        mistakes.write(job.bundle, folds, split.held_out)
+        images = reference.few(split.train)
+        own = _predict(job, training, images, "reference")
+    elif own:
+        mistakes.write(job.bundle, own, images)
+    if own:
+        reference.write(job.bundle, own, images, training.setting.preprocessing)
+    examples.write(job.bundle, training.setting)
+
+
+def _learning_curve(job: Job, given: Material, probe: Probe) -> None:
     """What more images would bring; `auto` leaves it out when its time is over before the curve is whole."""
     check = ending(job.check("learning curve"), job.budget.over)
     with job.timings.part("learning curve"):
@@ -385,11 +359,10 @@ def _learning_curve(job: _Job, given: Material, probe: Probe) -> None:
         except OutOfTime:
             why_not = "no learning curve: there is no time left within the budget"
     if why_not:
-        job.show.say(why_not)
-        record.notes(job.bundle, [why_not])
+        job.note(why_not)
 
 
-def _predict(job: _Job, training: Training, catalog: Catalog, name: str) -> Predictions | None:
+def _predict(job: Job, training: Training, catalog: Catalog, name: str) -> Predictions | None:
     if not len(catalog):
         return None
     setting = training.setting
@@ -403,7 +376,7 @@ def _predict(job: _Job, training: Training, catalog: Catalog, name: str) -> Pred
     )
 
 
-def _thresholds(job: _Job, validation: Predictions | None, held_out: Predictions | None) -> Thresholds | None:
+def _thresholds(job: Job, validation: Predictions | None, held_out: Predictions | None) -> Thresholds | None:
     """Above which each label is answered, where an image may have several."""
     classes = job.surveyed.classes
     if not job.surveyed.split.train.multi_label:
@@ -413,25 +386,3 @@ def _thresholds(job: _Job, validation: Predictions | None, held_out: Predictions
     for note in found.notes(classes):
         job.show.say(note)
     return found
-
-
-def _say_of_cache(job: _Job) -> None:
-    notes = (*job.store.notes, *job.pixels.notes)
-    for note in notes:
-        if note not in job.heard:
-            job.show.say(note)
-    job.heard.update(notes)
-
-
-def _say_start(job: _Job, plan: Plan) -> None:
-    counts = job.surveyed.counts()
-    several = ", any number of them for each image" if job.surveyed.split.train.multi_label else ""
-    job.show.say(
-        f"{counts['train']} training, {counts['validation']} validation and {counts['test']} test images of "
-        f"{len(job.surveyed.classes)} classes{several}; {counts['left_out']} left out"
-    )
-    for line in (*job.surveyed.notes, *(plan.reasons if plan.tiers else ())):
-        job.show.say(line)
-    for line in plantext.tried(plan, job.recipe) if plan.tiers and plan.chosen is None else ():
-        job.show.say(line)
-    job.show.say(f"bundle: {printable(str(job.bundle.folder))}")

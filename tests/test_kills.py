@@ -107,6 +107,21 @@ def test_twenty_kills_five_of_them_inside_a_checkpoint_write(tmp_path: Path, wri
     assert_same(uncut, killed)
 
 
+@pytest.mark.skipif(sys.platform != "linux", reason="kills by fork and /proc")
+def test_six_kills_while_folds_are_held_out_some_of_them_inside_a_write(
+    tmp_path: Path, write_recipe: Callable[..., Path]
+) -> None:
+    photos = draw_classes(tmp_path / "photos", {"blue": 8, "green": 8, "red": 8})
+    recipe = write_recipe(photos, schedule="{kind: stages, train: [stage4, head], epochs: 6, lr: 1.0e-3}")
+    text = recipe.read_text()
+    recipe.write_text(text.replace("{kind: stratified, validation: 0.25, test: 0.25}", "{kind: folds, folds: 3}"))
+    uncut, killed = tmp_path / "a" / "uncut", tmp_path / "a" / "killed"
+    (tmp_path / "a").mkdir()
+    drive(recipe, uncut, kills=0, inside=0)
+    assert drive(recipe, killed, kills=6, inside=4).count("inside") == 4
+    assert_same(uncut, killed)
+
+
 def drive(recipe: Path, output: Path, *, kills: int, inside: int) -> list[str]:
     arguments = [sys.executable, "-c", DRIVER, str(recipe), str(output), str(kills), str(inside)]
     done = subprocess.run(arguments, capture_output=True, text=True, cwd=ROOT, check=False)

@@ -205,7 +205,8 @@ def test_a_picture_in_memory_gets_the_answer_of_its_file_within_three_hundredths
 
 ROOMS = (
     "errors", "scores", "recipe", "data", "audit", "starter", "bundle", "report",
-    "runtime", "views", "model", "predict", "frozen", "train", "choose", "diagnose", "record", "job", "sklearn", "cli",
+    "runtime", "views", "model", "predict", "frozen", "train", "choose", "diagnose", "record",
+    "underway", "crossval", "job", "sklearn", "cli",
 )  # fmt: skip
 ABOVE_THE_LINE = ROOMS[: ROOMS.index("runtime")]
 

@@ -201,3 +201,20 @@ def test_a_bundle_of_labels_is_scored_on_a_catalog_and_refuses_class_folders(
         score(predictor, replace(known, samples=tuple(replace(one, label="red") for one in known.samples)))
     with pytest.raises(UsageError, match="other classes than the predictor"):
         score(predictor, Catalog((), ("red",)))
+
+
+def test_folds_answer_by_the_thresholds_of_their_own_models(marked: Path, tmp_path: Path, write_recipe: Write) -> None:
+    recipe = write_recipe(marked, schedule="probe")
+    bundle = job.run(recipe, output=tmp_path / "run", overrides=["split={kind: folds, folds: 3}"])
+    bundle.verify()
+    joined = bundle.predictions("test")
+    assert len(joined) == 90
+    assert joined.thresholds.shape == (90, 3)
+    folds = {row["key"]: row["note"] for row in bundle.catalog}
+    by_fold = {(folds[key], tuple(row)) for key, row in zip(joined.keys, joined.thresholds.tolist(), strict=True)}
+    assert len(by_fold) == 3
+    assert len({row for _, row in by_fold}) > 1
+    assert np.array_equal(joined.predicted, joined.probabilities > joined.thresholds)
+    assert scores(joined) == bundle.metrics["test"]
+    assert len(bundle.facts["thresholds"]) == 3  # those of what ships
+    assert "3-fold" in (bundle.folder / "report.html").read_text()

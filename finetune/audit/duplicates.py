@@ -95,9 +95,15 @@ def copies(known: Gathered) -> tuple[list[Group], alike.Found]:
 
 
 def leaked(findings: Sequence[Finding], parts: Mapping[str, str]) -> tuple[str, ...]:
-    """The keys of test images that have a copy, exact or near, among the images that are learnt or chosen from."""
+    """The keys of test images that have a copy, exact or near, among the images that are learnt or chosen from, or, of
+    images in folds, in another fold.
+    """
     across = [f.keys for f in findings if f.check == "duplicates" and f.kind.endswith("across-parts")]
-    return tuple(sorted({key for keys in across for key in keys if parts.get(key) == "test"}))
+    return tuple(sorted({key for keys in across for key in keys if _is_tested(parts.get(key, ""))}))
+
+
+def _is_tested(part: str) -> bool:
+    return part == "test" or part.startswith("fold ")
 
 
 def _stack(greys: Sequence[np.ndarray]) -> np.ndarray:

@@ -21,8 +21,9 @@ class Gathered:
     `parts` (train, validation, test) that images are in.
 
     `catalog` holds all images as found. Where the data cannot be split, `parts` are the split folders as they are named
-    on disk, if there are any, and `is_split` is False. `refusals`: why a run would stop, each a whole message. `notes`:
-    what the split has to say. `deep`: what a network says of the images, where one was asked.
+    on disk, if there are any; where every image is held out once, they are the folds, "fold 1" and so on; both times
+    `is_split` is False. `refusals`: why a run would stop, each a whole message. `notes`: what the split has to say.
+    `deep`: what a network says of the images, where one was asked.
     """
 
     catalog: Catalog
@@ -65,7 +66,7 @@ def gather(
     try:
         split = survey.divided(_readable(found, seen, bad), recipe)
         parts = {key: part for part, images in _named(split) for key in images.keys}
-        notes, is_split = split.notes, True
+        notes, is_split = split.notes, not split.folds
     except DataError as fault:
         refusals.append(str(fault))
     return Gathered(
@@ -89,4 +90,7 @@ def _readable(found: Catalog, seen: Mapping[str, Look], bad: list[tuple[Sample, 
 
 
 def _named(split: Split) -> Iterator[tuple[str, Catalog]]:
+    if split.folds:
+        yield from ((f"fold {number}", fold.test) for number, fold in enumerate(split.folds, start=1))
+        return
     yield from (("train", split.train), ("validation", split.validation), ("test", split.test))

@@ -11,6 +11,7 @@ from finetune.predict import Check
 from finetune.recipe.cost import Costs
 from finetune.recipe.schedule import Auto
 from finetune.recipe.schema import Recipe
+from finetune.recipe.share import each
 from finetune.recipe.tiers import FINISH_SECONDS
 from finetune.runtime import Runtime
 
@@ -59,5 +60,13 @@ def budget(
         return Budget(), None
     files = [sample.file for sample in surveyed.split.train.samples]
     costs = speed.costs(network, network.contract.preprocessing(recipe.images), runtime, files)
+    return until(recipe, surveyed, costs, begun=begun), costs
+
+
+def until(recipe: Recipe, surveyed: Survey, costs: Costs | None, *, begun: float) -> Budget:
+    """The same where costs are known: of a recipe that is run several times the part of each of them."""
+    schedule = each(recipe).schedule
+    if not isinstance(schedule, Auto) or costs is None:
+        return Budget()
     scoring = _SCORING * len(surveyed.split.test) * (costs.decode + costs.forward)
-    return Budget(begun + recipe.schedule.seconds - FINISH_SECONDS, scoring), costs
+    return Budget(begun + schedule.seconds - FINISH_SECONDS, scoring)

@@ -8,15 +8,21 @@ from finetune.errors import printable
 
 def headline(metrics: Mapping[str, Any]) -> str:
     """The score of a run in one line: on which images, how many, and between which bounds the truth lies."""
+    if folds := metrics.get("images", {}).get("folds"):
+        return f"{folds}-fold {_accuracy(metrics['test'])} on {_count(metrics['test'])} images, each held out once"
     for part in ("test", "validation"):
         if part in metrics:
             said = f"{part} {_accuracy(metrics[part])} on {metrics['images'][part]} images"
             return said if part == "test" else f"{said}, which also chose the epoch: it is optimistic"
     if held_out := metrics.get("out_of_fold"):
-        several = held_out.get("errors")
-        count = several["images"] if several else sum(row["support"] for row in held_out["per_class"])
-        return f"held-out {_accuracy(held_out)} on {count} images, which also chose the head: it is slightly optimistic"
+        said = f"held-out {_accuracy(held_out)} on {_count(held_out)} images"
+        return f"{said}, which also chose the head: it is slightly optimistic"
     return "no test and no validation images: nothing was measured"
+
+
+def _count(scores: Mapping[str, Any]) -> int:
+    several = scores.get("errors")
+    return int(several["images"]) if several else sum(row["support"] for row in scores["per_class"])
 
 
 def _accuracy(scores: Mapping[str, Any]) -> str:

@@ -35,7 +35,7 @@ def by_content(
             strata[label if isinstance(label, str) else ""].append(content)
     held: dict[str, set[str]] = {"test": set(), "validation": set()}
     for members in strata.values():
-        ranked = sorted(members, key=lambda content: _rank(content, seed))
+        ranked = sorted(members, key=lambda content: rank(content, seed))
         if catalog.multi_label:
             _share_labels(catalog, [min(copies[content]) for content in ranked], ranked, held, (test, validation))
             continue
@@ -43,6 +43,11 @@ def by_content(
         held["test"].update(ranked[:testing])
         held["validation"].update(ranked[testing : testing + validating])
     return _parts(catalog, copies, held)
+
+
+def rank(name: str, seed: int) -> bytes:
+    """What decides who comes first: SHA-256(seed, name)."""
+    return hashlib.sha256(f"{seed} {name}".encode("utf-8", "surrogateescape")).digest()
 
 
 def _share_labels(
@@ -76,7 +81,7 @@ def by_group(
     shares = {"test": test, "validation": validation}
     held: dict[str, set[str]] = {part: set() for part in shares}
     filled: dict[str, Counter[str]] = {part: Counter() for part in shares}
-    for unit in sorted(asked, key=lambda name: _rank(name, seed)):
+    for unit in sorted(asked, key=lambda name: rank(name, seed)):
         counts = Counter(label for place in members[unit] for label in catalog.samples[place].labels)
         for part, share in shares.items():
             if share and _nearer(counts, filled[part], images, share=share):
@@ -101,10 +106,6 @@ def _nearer(counts: Mapping[str, int], filled: Mapping[str, int], images: Mappin
         lacking = share * images[label] - filled[label]
         gain += count / images[label] * (abs(lacking) - abs(lacking - count))
     return gain > 0
-
-
-def _rank(name: str, seed: int) -> bytes:
-    return hashlib.sha256(f"{seed} {name}".encode("utf-8", "surrogateescape")).digest()
 
 
 def _sizes(images: int, *, validation: float, test: float) -> tuple[int, int]:

@@ -16,15 +16,21 @@ LEFT_OUT = "left out"
 PARTS = ("train", "validation", "test")
 
 
-def written(parts: Mapping[str, "Catalog"], left_out: Iterable["LeftOut"]) -> str:
-    """CSV: the images of all parts, sorted by key, their labels joined by "|"; then what was left out, and why."""
+def written(
+    parts: Mapping[str, "Catalog"], left_out: Iterable["LeftOut"], notes: Mapping[str, str] | None = None
+) -> str:
+    """CSV: the images of all parts, sorted by key, their labels joined by "|", with a note where their key has one;
+    then what was left out, and why.
+    """
     table = io.StringIO()
     writer = csv.writer(table, lineterminator="\n")
     writer.writerow(COLUMNS)
     places = {sample.key: (part, sample) for part, found in parts.items() for sample in found.samples}
     for key, (part, sample) in sorted(places.items()):
         label = "|".join(sample.labels)
-        writer.writerow([cell(key), sample.sha256, cell(label), cell(sample.group or ""), part, ""])
+        writer.writerow(
+            [cell(key), sample.sha256, cell(label), cell(sample.group or ""), part, (notes or {}).get(key, "")]
+        )
     for left in left_out:
         writer.writerow([cell(left.key), "", "", "", LEFT_OUT, left.reason])
     return table.getvalue()

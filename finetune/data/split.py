@@ -5,27 +5,40 @@ It knows nothing of files and decodes nothing; content is the hash that the cens
 
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import assert_never
 
-from finetune.data import dealing
+import numpy as np
+
+from finetune.data import dealing, folding
 from finetune.data.catalog import TRAIN, Catalog
 from finetune.data.dealing import Parts
 from finetune.data.groups import of_samples
 from finetune.data.ledger import PARTS
 from finetune.data.remarks import remarks
 from finetune.errors import DataError, cell, listing, printable, suggestion
-from finetune.recipe.splits import Given, Grouped, SplitChoice, Stored, Stratified
+from finetune.recipe.splits import Folds, Given, Grouped, SplitChoice, Stored, Stratified
 
 
 @dataclass(frozen=True)
 class Split:
-    """Disjoint catalogs over the same classes, and what is worth knowing of how they came about."""
+    """Disjoint catalogs over the same classes, and what is worth knowing of how they came about.
+
+    folds: where every image is held out, the splits whose test images are those of one fold each; what ships learns
+    from all images and has no test images of its own.
+    """
 
     train: Catalog
     validation: Catalog
     test: Catalog
     notes: tuple[str, ...]
+    folds: tuple["Split", ...] = ()
+
+    @property
+    def held_out(self) -> Catalog:
+        """The test images, or those of all folds, by key."""
+        samples = [sample for part in self.folds or (self,) for sample in part.test.samples]
+        return Catalog(tuple(sorted(samples, key=lambda sample: sample.key)), self.train.classes)
 
 
 def split(
@@ -51,12 +64,15 @@ def split(
 
     given: split folders as found; `validation` may be a share of the training images, taken as above.
 
+    folds: every image is a test image once, as `folding.folds` has it; `validation` is a share of those that are learnt
+    from, taken as above.
+
     stored: as in the rows `before` (see `ledger`), by content; what they do not have is for training, unless it is of a
     group of theirs.
 
     Raises DataError for split folders that the recipe says nothing of, for a folder that is not there, for groups that
-    shares would tear and for groups that are not there, for a class without training images, and when shares were asked
-    for and nothing can be held out.
+    shares would tear and for groups that are not there, for a class without training images, when shares were asked
+    for and nothing can be held out, for more folds than there are units, and for the stored split of a run in folds.
     """
     folders = sorted({sample.split for sample in catalog.samples if sample.split})
     if all(_is_training(name) for name in folders):
@@ -80,6 +96,8 @@ def split(
             )
         case Stratified() | Grouped():
             parts = _shares(catalog, contents, choice, seed=seed)
+        case Folds():
+            parts = _without(catalog, contents, set(), validation=_validation(choice, default), seed=seed)
         case Stored():
             parts = _stored(catalog, contents, before)
         case Given():
@@ -87,14 +105,38 @@ def split(
         case _:
             assert_never(choice)
     learnt_from = len(parts[1]) if learn_from_validation else 0
-    if learnt_from:
-        parts = (parts[0] | parts[1], set(), parts[2])
+    parts = _learnt(parts, learn_from_validation)
     train, validation, test = (catalog.select(sorted(places)) for places in parts)
     untrained = [name for name, images in train.counts().items() if not images]
     if untrained:
         raise DataError(f"classes without a training image; every class needs one{listing(_quoted(untrained))}")
     notes = remarks(catalog, parts, before=before, learnt_from=learnt_from)
-    return Split(train=train, validation=validation, test=test, notes=tuple(notes))
+    whole = Split(train=train, validation=validation, test=test, notes=tuple(notes))
+    if not isinstance(choice, Folds):
+        return whole
+    found, share = folding.folds(catalog, choice.folds, seed=seed), _validation(choice, default)
+    folds = []
+    for number in range(1, choice.folds + 1):
+        held = set(np.flatnonzero(found == number).tolist())
+        parts = _learnt(_without(catalog, contents, held, validation=share, seed=seed), learn_from_validation)
+        train, validation, test = (catalog.select(sorted(places)) for places in parts)
+        folds.append(Split(train=train, validation=validation, test=test, notes=()))
+    return replace(whole, notes=(*folding.remarks(catalog, found), *whole.notes), folds=tuple(folds))
+
+
+def _learnt(parts: Parts, learn_from_validation: bool) -> Parts:
+    return (parts[0] | parts[1], set(), parts[2]) if learn_from_validation else parts
+
+
+def _validation(choice: Folds, default: Stratified | None) -> float:
+    return (default or Stratified()).validation if choice.validation is None else choice.validation
+
+
+def _without(catalog: Catalog, contents: Sequence[str], held: set[int], *, validation: float, seed: int) -> Parts:
+    """What is learnt from, chosen by and tested on where these images are held out."""
+    rest = sorted(set(range(len(catalog))) - held)
+    train, chosen_by, _ = _divide(catalog, contents, rest, validation=validation, test=0.0, seed=seed)
+    return train, chosen_by, held
 
 
 def _contents(catalog: Catalog) -> list[str]:
@@ -133,6 +175,11 @@ def _stored(catalog: Catalog, contents: Sequence[str], before: Sequence[Mapping[
     """Images of the same name and content where they were, then those of the same content, then of the same group."""
     by_name = {(row["key"], row["sha256"]): row["split"] for row in before}
     by_content, by_group = _sides(before, "sha256"), _sides(before, "group")
+    if any(row["note"].startswith("fold ") for row in before):
+        raise DataError(
+            "split: {kind: stored}, but that run held out every image in folds and has no test images; split: {kind: "
+            "folds} with as many folds and the same seed holds out the same"
+        )
     if not set(contents) & set(by_content):
         raise DataError("split: {kind: stored}, but none of the images is in that split; it was made for others")
     parts: Parts = (set(), set(), set())

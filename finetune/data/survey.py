@@ -22,7 +22,7 @@ from finetune.recipe.facts import Facts
 from finetune.recipe.network import Random
 from finetune.recipe.schedule import Auto, Probe, starts_from_probe
 from finetune.recipe.schema import Recipe
-from finetune.recipe.splits import Grouped, Stored, Stratified
+from finetune.recipe.splits import Folds, Grouped, Stored, Stratified
 
 
 @dataclass(frozen=True)
@@ -38,12 +38,18 @@ class Survey:
         return self.split.train.classes
 
     @property
+    def folds(self) -> tuple["Survey", ...]:
+        """The same with the images of one fold after the other held out; nothing where every image is not."""
+        return tuple(Survey(fold, self.left_out, ()) for fold in self.split.folds)
+
+    @property
     def parts(self) -> dict[str, Catalog]:
         return {"train": self.split.train, "validation": self.split.validation, "test": self.split.test}
 
     def counts(self) -> dict[str, int]:
-        """Images in each part of the split, and how many were left out."""
-        return {**{name: len(part) for name, part in self.parts.items()}, "left_out": len(self.left_out)}
+        """Images in each part of the split, and how many were left out; the folds, where every image is held out."""
+        folds = {"folds": len(self.split.folds)} if self.split.folds else {}
+        return {**{name: len(part) for name, part in self.parts.items()}, "left_out": len(self.left_out), **folds}
 
     def facts(self, recipe: Recipe) -> Facts:
         """What a plan depends on."""
@@ -56,11 +62,16 @@ class Survey:
             largest_class=max(self.split.train.counts().values()),
             pretrained=not isinstance(recipe.backbone.weights, Random),
             batch_size=recipe.train.batch_size,
+            folds=len(self.split.folds),
         )
 
     def to_csv(self) -> str:
-        """Every image with its SHA-256, label and part of the split, sorted by key; then what was left out, and why."""
-        return ledger.written(self.parts, self.left_out)
+        """Every image with its SHA-256, label, part of the split and fold, sorted by key; then what was left out, and
+        why.
+        """
+        folds = enumerate(self.split.folds, start=1)
+        notes = {key: f"fold {number}" for number, fold in folds for key in fold.test.keys}
+        return ledger.written(self.parts, self.left_out, notes)
 
 
 def find(recipe: Recipe) -> Catalog:
@@ -125,7 +136,7 @@ def survey(recipe: Recipe, found: Catalog, *, progress: Callable[[int, int], Non
 def divided(readable: Catalog, recipe: Recipe) -> Split:
     """The split of a catalog whose census has been taken, as the recipe asks for it. Raises DataError."""
     choice = recipe.split
-    if isinstance(choice, Grouped) and choice.pattern is not None:
+    if isinstance(choice, Grouped | Folds) and choice.pattern is not None:
         readable = matched(readable, choice.pattern)
     return split(
         readable,

@@ -18,9 +18,8 @@ def write(bundle: Bundle, predictions: Predictions, catalog: Catalog, preprocess
     Of each the SHA-256 of the file, that of the view's bytes (uint8, (size, size, 3), row by row), and the float32
     logits.
     """
-    count = min(IMAGES, len(catalog))
     lines = []
-    for place in [number * len(catalog) // count for number in range(count)]:
+    for place in _spread(catalog):
         sample = catalog.samples[place]
         view = evaluation_view(decode.working_image(decode.read(sample.file), preprocessing), preprocessing)
         lines.append(
@@ -32,3 +31,13 @@ def write(bundle: Bundle, predictions: Predictions, catalog: Catalog, preprocess
             }
         )
     bundle.write_json("reference/reference.json", lines)
+
+
+def few(catalog: Catalog) -> Catalog:
+    """Those images of a catalog that would be written."""
+    return catalog.select(_spread(catalog))
+
+
+def _spread(catalog: Catalog) -> list[int]:
+    count = min(IMAGES, len(catalog))
+    return [number * len(catalog) // count for number in range(count)]

@@ -8,6 +8,7 @@ class Facts:
     """How many images and classes there are, and what training starts from.
 
     `train`, `validation`, `test`, `smallest_class` and `largest_class` (both of the training images) count images.
+    `folds`: in how many every image is held out beside what ships, 0 where it is not.
     """
 
     train: int
@@ -18,3 +19,4 @@ class Facts:
     largest_class: int
     pretrained: bool
     batch_size: int
+    folds: int = 0

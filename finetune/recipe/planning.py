@@ -9,6 +9,7 @@ from finetune.recipe.plan import Phase, Plan
 from finetune.recipe.schedule import Auto, BatchNorm, Gradual, LpFt, PhaseChoice, Probe, trains_backbone
 from finetune.recipe.schema import Recipe
 from finetune.recipe.section import STAGES, Stage
+from finetune.recipe.share import each
 from finetune.recipe.tiers import tiers
 
 SMALL_DATA = 1000  # training images; below, batch statistics are worse than the pretrained ones
@@ -23,7 +24,7 @@ def plan(recipe: Recipe, facts: Facts, costs: Costs | None = None) -> Plan:
     Only schedule `auto` asks what things cost: it plans which ways are tried within its budget.
     """
     if isinstance(recipe.schedule, Auto):
-        tried, why = tiers(recipe, facts, costs, views=views(recipe, facts))
+        tried, why = tiers(each(recipe), facts, costs, views=views(recipe, facts))
         return Plan((), (*why, *_remarks(recipe, facts, ())), tiers=tried)
     policy, decided = _batch_norm(recipe, facts)
     phases = tuple(_phase(recipe, facts, choice, policy) for choice in recipe.phases)
@@ -86,21 +87,31 @@ def _batch_norm(recipe: Recipe, facts: Facts) -> tuple[BatchNorm, list[str]]:
 
 
 def _remarks(recipe: Recipe, facts: Facts, phases: tuple[Phase, ...]) -> Iterator[str]:
+    tested = facts.test or facts.folds
+    if facts.folds:
+        yield from _on_folds(recipe, facts)
     if isinstance(recipe.schedule, Gradual):
         yield "each phase begins at half the rate of the one before"
     if not facts.pretrained:
         yield from _on_random_weights(recipe, phases)
     if phases and not facts.validation:
         yield "there are no validation images to choose the best epoch on"
-    elif phases and not facts.test:
+    elif phases and not tested:
         yield "there are no test images: the score will be that of the images that chose the epoch, and optimistic"
     if isinstance(recipe.schedule, Probe):
         yield f"the head is chosen by cross-validation on all {facts.train + facts.validation} images not for testing"
-    if not phases and not facts.test:
+    if not phases and not tested:
         yield "there are no test images: the score will be that of the held-out images that chose, a little optimistic"
     if facts.smallest_class < 10:
         images = "image" if facts.smallest_class == 1 else "images"
         yield f"the smallest class has {facts.smallest_class} training {images}: what is said of it will be uncertain"
+
+
+def _on_folds(recipe: Recipe, facts: Facts) -> Iterator[str]:
+    yield f"all of this is done {facts.folds + 1} times: for each of {facts.folds} folds held out, and for what ships"
+    one = each(recipe).schedule
+    if isinstance(recipe.schedule, Auto) and isinstance(one, Auto):
+        yield f"the budget of {recipe.schedule.budget} is shared: {one.budget} each time"
 
 
 def _on_random_weights(recipe: Recipe, phases: tuple[Phase, ...]) -> Iterator[str]:

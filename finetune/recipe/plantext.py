@@ -25,7 +25,7 @@ def describe(plan: Plan, facts: Facts, recipe: Recipe, costs: Costs | None, rate
         ),
         *_wrapped(
             f"{facts.train} training, {facts.validation} validation and {facts.test} test images of "
-            f"{facts.classes} classes"
+            f"{facts.classes} classes" + (f", each held out in one of {facts.folds} folds" if facts.folds else "")
         ),
         "",
     ]
@@ -40,7 +40,7 @@ def describe(plan: Plan, facts: Facts, recipe: Recipe, costs: Costs | None, rate
     if plan.tiers and not plan.phases:
         lines += [*tried(plan, recipe), ""]
         seconds = [tier.seconds for tier in plan.tiers]
-    remarks = [*plan.reasons, _on_time(seconds, rates)]
+    remarks = [*plan.reasons, _on_time(seconds, rates, times=facts.folds + 1)]
     return [*lines, *(line for remark in remarks for line in _wrapped(f"- {remark}", "  "))]
 
 
@@ -77,13 +77,13 @@ def tried(plan: Plan, recipe: Recipe) -> list[str]:
     return lines
 
 
-def _on_time(seconds: Sequence[float | None], rates: Rates | None) -> str:
+def _on_time(seconds: Sequence[float | None], rates: Rates | None, *, times: int) -> str:
     known = [one for one in seconds if one is not None]
     if rates is None or len(known) < len(seconds):
         return "no times: run `finetune doctor` to measure this machine"
     threads = f"{rates.threads} {'thread' if rates.threads == 1 else 'threads'}"
     return (
-        f"about {duration(sum(known))} in all: an estimate from the rates measured on this machine on "
+        f"about {duration(times * sum(known))} in all: an estimate from the rates measured on this machine on "
         f"{printable(rates.measured)} with {threads}"
     )
 

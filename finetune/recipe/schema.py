@@ -24,6 +24,7 @@ from finetune.recipe.schedule import (
     written_phases,
 )
 from finetune.recipe.section import (
+    SHORTEST,
     STAGES,
     Conflict,
     PathText,
@@ -31,7 +32,7 @@ from finetune.recipe.section import (
     Section,
     Views,
 )
-from finetune.recipe.splits import Given, SplitChoice, Stored
+from finetune.recipe.splits import Folds, Given, SplitChoice, Stored
 from finetune.recipe.transforms import CROPS, Erasing, HorizontalFlip, Transform
 
 
@@ -223,6 +224,14 @@ class Recipe(Section):
                 ("data", "pool"),
                 "pool: true puts the split folders together, so none of them is given; drop one of the two",
             )
+        if isinstance(self.split, Folds) and isinstance(self.schedule, Auto):
+            runs = self.split.folds + 1
+            if self.schedule.seconds < SHORTEST * runs:
+                yield (
+                    ("schedule", "budget"),
+                    f"a budget of {self.schedule.budget} is shared by {self.split.folds} folds and what ships, which "
+                    f"need {SHORTEST}s each; write at least {SHORTEST * runs}s, or fewer folds",
+                )
 
     def _patience_conflicts(self) -> Iterator[Conflict]:
         patience, epochs = self.train.patience, max((phase.epochs for phase in self.phases), default=0)
@@ -232,11 +241,12 @@ class Recipe(Section):
         if not epochs:
             yield where, f"{start}: schedule {self.schedule.kind!r} has no phase that it could end"
             return
+        unsaid = self.split is None or (isinstance(self.split, Folds) and self.split.validation is None)
         if isinstance(self.split, Stored):
             pass  # what that run held out is known when it is read
-        elif self.split is not None and not self.split.validation:
+        elif self.split is not None and not unsaid and not self.split.validation:
             yield where, f"{start}: it watches the validation loss, and there are no validation images"
-        elif self.split is None and starts_from_probe(self.schedule):
+        elif unsaid and starts_from_probe(self.schedule):
             yield where, f"{start}: schedule {self.schedule.kind!r} holds out no validation images unless split says so"
         if patience >= epochs:
             yield where, f"{start}: it has to be below the epochs of the longest phase, which are {epochs}"

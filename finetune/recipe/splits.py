@@ -85,7 +85,20 @@ class Stored(Section):
     of: PathText = Field(description="the folder of that run, or its catalog.csv, relative to the recipe")
 
 
-SplitChoice = Stratified | Given | Grouped | Stored
+class Folds(Section):
+    """Every image is held out once: the whole job is run for each fold, and then for what ships, on all images."""
+
+    kind: Literal["folds"] = "folds"
+    folds: int = Field(5, ge=2, le=20, description="in how many parts the images are held out, one after the other")
+    pattern: Pattern | None = None
+    validation: Share | None = Field(
+        None,
+        description="share of the images that are learnt from, to choose the best epoch on; null: 0.15, and none for "
+        "schedules that start from a probe",
+    )
+
+
+SplitChoice = Stratified | Given | Grouped | Stored | Folds
 
 
 def _leaving_nothing(validation: float, test: float) -> Iterator[Conflict]:

@@ -147,6 +147,22 @@ class Way(_Record):
     verdict: str
 
 
+class Fold(_Record):
+    """One of the folds in which every image was held out: how its model learnt, and how well it answered.
+
+    trained: the stages that took gradient steps. trial: what its head was fitted with, if it was.
+    """
+
+    fold: int = Field(ge=1)
+    images: int = Field(ge=0)
+    learnt_from: int = Field(ge=0)
+    epochs: int = Field(ge=0)
+    trained: list[str] = []
+    trial: Trial | None = None
+    backbone: str = ""
+    scores: Scores
+
+
 class CurvePoint(_Record):
     """The accuracy on held-out images of a head that learnt from so many others, and its 95 % interval."""
 
@@ -259,7 +275,8 @@ class Views:
 @dataclass(frozen=True)
 class Evidence:
     """Everything that a report shows. `heads`: those that cross-validation tried; `ways`: those that `auto` tried, in
-    order; `sprite`: JPEG bytes of the thumbnails; `seconds`: by part of the run.
+    order; `folds`: in which every image was held out, if it was; `sprite`: JPEG bytes of the thumbnails; `seconds`: by
+    part of the run.
     """
 
     facts: Facts
@@ -269,6 +286,7 @@ class Evidence:
     thresholds: Thresholds | None
     heads: tuple[Head, ...]
     ways: tuple[Way, ...]
+    folds: tuple[Fold, ...]
     curve: Curve | None
     finished: bool
     epochs: tuple[Epoch, ...]
@@ -313,6 +331,7 @@ def gather(bundle: Bundle) -> Evidence:
         thresholds=metrics.thresholds,
         heads=tuple(_read(list[Head], bundle, "evidence/probe.json") or ()),
         ways=tuple(_read(list[Way], bundle, "evidence/choice.json") or ()),
+        folds=tuple(_read(list[Fold], bundle, "evidence/folds.json") or ()),
         curve=_read(Curve, bundle, "evidence/curve.json"),
         finished=finished,
         epochs=tuple(_checked(Epoch, line, bundle, "history.jsonl") for line in history),

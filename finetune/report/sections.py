@@ -13,6 +13,7 @@ from itertools import groupby
 from finetune.recipe.section import STAGES
 from finetune.recipe.tiers import named
 from finetune.report import curves, trials, words
+from finetune.report import folds as in_folds
 from finetune.report import labels as several_labels
 from finetune.report.evidence import TILE, TILES_PER_ROW, ClassScores, Evidence, Score, Scores
 
@@ -56,7 +57,8 @@ def headline(evidence: Evidence) -> Section:
         "score": score,
         "places": words.digits(score) if score else 0,
         "part": part,
-        "words": PARTS[part],
+        "words": _called(evidence),
+        "folds": len(evidence.folds),
         "images": _images(scores, evidence.facts.images.get(part, 0)),
         "several": evidence.several,
         "guess": guess,
@@ -74,16 +76,22 @@ def scores(evidence: Evidence) -> Section | None:
     main = evidence.scores
     if main is None:
         return None
-    beside = (evidence.validation or evidence.out_of_fold) if evidence.test else None
+    own = evidence.test and not evidence.folds  # else what stands beside it is said of another model
+    beside = (evidence.validation or evidence.out_of_fold) if own else None
     values = {
         "rows": [Row(name, meaning, score, _same(beside, name)) for name, meaning, score in _table(main)],
-        "part": PARTS[evidence.part],
+        "part": _called(evidence),
         "beside": "" if beside is None else "validation" if evidence.validation else "out_of_fold",
         "images": _images(beside, 0),
         "epochs": len(evidence.epochs),
         "other": _answered_by(evidence),
     }
     return Section("scores", "Scores", values)
+
+
+def folds(evidence: Evidence) -> Section | None:
+    """Where every image was held out: each fold, and how far they lie apart."""
+    return Section("folds", "Folds", in_folds.table(evidence)) if evidence.folds else None
 
 
 def classes(evidence: Evidence) -> Section | None:
@@ -146,7 +154,7 @@ def mistakes(evidence: Evidence) -> Section | None:
         (one, TILE * (one.place % TILES_PER_ROW), TILE * (one.place // TILES_PER_ROW), words.number(one.probability, 2))
         for one in evidence.mistakes
     ]
-    values = {"tiles": tiles, "part": PARTS[evidence.part], "several": evidence.several}
+    values = {"tiles": tiles, "part": _called(evidence), "several": evidence.several}
     return Section("mistakes", "Worst mistakes", values)
 
 
@@ -217,7 +225,8 @@ def images(evidence: Evidence) -> Section | None:
     notes = [note for note in evidence.facts.notes if note not in elsewhere]
     if not (counts or notes or left_out):
         return None
-    names = ("train", *(("validation",) if counts.get("validation") else ()), "test", "left_out")
+    held = "folds" if counts.get("folds") else "test"
+    names = ("train", *(("validation",) if counts.get("validation") else ()), held, "left_out")
     parts = [(name.replace("_", " "), counts[name]) for name in names if name in counts]
     reasons = sorted(left_out, key=lambda row: row[1])
     grouped = [(reason, [key for key, _ in rows]) for reason, rows in groupby(reasons, key=lambda row: row[1])]
@@ -282,6 +291,7 @@ def repeat(evidence: Evidence) -> Section:
 SECTIONS: tuple[Callable[[Evidence], Section | None], ...] = (
     headline,
     scores,
+    folds,
     classes,
     labels,
     confusion,
@@ -314,6 +324,11 @@ def _images(scores: Scores | None, otherwise: int) -> int:
     if scores and scores.errors:
         return scores.errors.images
     return sum(map(sum, scores.confusion)) if scores and scores.confusion is not None else otherwise
+
+
+def _called(evidence: Evidence) -> str:
+    """What to call the images whose scores speak."""
+    return "held-out" if evidence.folds else PARTS[evidence.part]
 
 
 def _answered_by(evidence: Evidence) -> str:

@@ -41,7 +41,8 @@ class Predictions:
     keys: one per image. logits: (n, classes) float32, finite. labels: (n,) int64 indices into `classes`, or for
     multi-label (n, classes) bool, or None. groups: one name per image, where images belong together (one scene, one
     patient). thresholds: where an image may have several labels (classes,) float64 in 0..1, the probabilities above
-    which they are answered; None is 0.5 for all of them. Raises UsageError when these do not fit together.
+    which they are answered, or (n, classes) where several models answered;
+    None is 0.5 for all of them. Raises UsageError when these do not fit together.
     """
 
     keys: tuple[str, ...]
@@ -153,7 +154,7 @@ def _fault(predictions: Predictions) -> str:
         return f"logits must be finite, but are not for {len(wrong)} of {len(keys)} images, first {first!r}"
     if predictions.groups is not None and len(predictions.groups) != len(keys):
         return f"groups must be one per key, but are {len(predictions.groups)} for {len(keys)} keys"
-    if predictions.thresholds is not None and (fault := _threshold_fault(predictions.thresholds, labels, classes)):
+    if predictions.thresholds is not None and (fault := _threshold_fault(predictions.thresholds, labels, shape)):
         return fault
     return "" if labels is None else _label_fault(labels, keys=keys, classes=classes)
 
@@ -173,11 +174,10 @@ def _label_fault(labels: Array, *, keys: tuple[str, ...], classes: tuple[str, ..
     return ""
 
 
-def _threshold_fault(thresholds: Array, labels: Array | None, classes: tuple[str, ...]) -> str:
-    if thresholds.shape != (len(classes),) or thresholds.dtype != np.float64:
+def _threshold_fault(thresholds: Array, labels: Array | None, shape: tuple[int, int]) -> str:
+    if thresholds.shape not in (shape[1:], shape) or thresholds.dtype != np.float64:
         return (
-            f"thresholds must be float64 of shape ({len(classes)},), but are {thresholds.dtype} of shape "
-            f"{thresholds.shape}"
+            f"thresholds must be float64 of shape {shape[1:]}, but are {thresholds.dtype} of shape {thresholds.shape}"
         )
     if not ((thresholds >= 0) & (thresholds <= 1)).all():
         return "thresholds must be probabilities, 0 to 1"

@@ -180,3 +180,23 @@ def test_a_recipe_file_is_checked_as_it_stands(scenes: Path, write_recipe: Write
     assert recipe_to_check(recipe) == file.load(recipe)
     counts = {part: facts["images"] for part, facts in audited(recipe).to_dict()["split"].items()}
     assert counts == {"train": 12, "validation": 6, "test": 6}
+
+
+def test_copies_in_two_folds_are_leaks_and_images_in_folds_have_no_other_part(scenes: Path, tmp_path: Path) -> None:
+    shutil.copyfile(scenes / "a" / "a.png", scenes / "a" / "same.png")  # one content stays in one fold
+    near = Image.open(scenes / "a" / "c.png").resize((140, 105), Image.Resampling.BICUBIC)
+    for number in range(4):
+        near.save(scenes / "a" / f"near{'abcd'[number]}.png", compress_level=number)
+    recipe = tmp_path / "r.yaml"
+    recipe.write_text(
+        "name: x\ndata: {kind: folder, root: scenes}\nsplit: {kind: folds, folds: 3}\n"
+        "backbone: {name: test_resnet, weights: {kind: random}}\n"
+    )
+    one = audited(recipe)
+    assert {*one.known.parts.values()} == {"fold 1", "fold 2", "fold 3"}
+    assert one.known.part("a/a.png") == one.known.part("a/same.png")
+    across = [finding for finding in one.findings if finding.kind.endswith("across-parts")]
+    assert across
+    assert "in fold 1" in across[0].text
+    assert set(one.leaked) == {key for finding in across for key in finding.keys}
+    assert one.to_dict()["split"] == {}

@@ -22,6 +22,14 @@ def test_the_headline_says_on_which_images() -> None:
     assert headline({"images": images}) == "no test and no validation images: nothing was measured"
 
 
+def test_the_headline_of_folds_says_that_each_image_was_held_out() -> None:
+    images = {"train": 9, "validation": 0, "test": 0, "folds": 5}
+    joined = {"accuracy": SCORE, "per_class": [{"support": 100}, {"support": 53}]}
+    assert headline({"test": joined, "out_of_fold": joined, "images": images}) == (
+        "5-fold accuracy 0.943 [0.900, 0.970] on 153 images, each held out once"
+    )
+
+
 def test_several_labels_have_a_headline_too() -> None:
     metrics = {"test": {"subset_accuracy": SCORE}, "images": {"test": 40}}
     assert headline(metrics) == "test subset accuracy 0.943 [0.900, 0.970] on 40 images"

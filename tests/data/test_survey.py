@@ -178,3 +178,24 @@ def test_a_stored_split_is_kept_when_images_come(
     assert after.split.validation.keys == before.split.validation.keys
     assert set(after.split.train.keys) == {*before.split.train.keys, "red/new.png"}
     assert after.notes[0] == "1 image is new since the split was made"
+
+
+def test_where_every_image_is_held_out_the_table_says_in_which_fold(
+    photos: Path, write_recipe: Callable[..., Path]
+) -> None:
+    recipe = file.load(write_recipe(photos), overrides=["split={kind: folds, folds: 4, validation: 0.25}"])
+    whole = survey(recipe, find(recipe))
+    assert whole.counts() == {"train": 18, "validation": 6, "test": 0, "left_out": 0, "folds": 4}
+    assert [fold.counts() for fold in whole.folds] == [{"train": 12, "validation": 6, "test": 6, "left_out": 0}] * 4
+    assert whole.facts(recipe).folds == 4
+    rows = list(csv.DictReader(io.StringIO(whole.to_csv())))
+    for number, fold in enumerate(whole.folds, start=1):
+        assert {row["key"] for row in rows if row["note"] == f"fold {number}"} == set(fold.split.test.keys)
+
+
+def test_a_pattern_names_the_groups_that_folds_keep_whole(photos: Path, write_recipe: Callable[..., Path]) -> None:
+    recipe = file.load(write_recipe(photos), overrides=[r"split={kind: folds, folds: 4, pattern: '(\d)\.png'}"])
+    whole = survey(recipe, find(recipe))
+    groups = [{sample.group for sample in fold.split.test.samples} for fold in whole.folds]
+    assert [len(found) for found in groups] == [2] * 4
+    assert len(set().union(*groups)) == 8

@@ -31,3 +31,8 @@ def test_a_few_images_are_kept_with_what_the_network_saw_and_said(tmp_path: Path
         view = evaluation_view(decode.working_image(file, pixels), pixels)
         assert line["view_sha256"] == hashlib.sha256(view.tobytes()).hexdigest()
         assert np.array_equal(np.float32(line["logits"]), logits[catalog.keys.index(line["key"])])
+
+
+def test_the_few_are_those_that_would_be_written(photos: Path) -> None:
+    catalog, _ = census(folder.read(FolderData(root=str(photos))), on_bad_image="error", threads=1)
+    assert reference.few(catalog).keys == catalog.keys[::3]

@@ -33,8 +33,8 @@ def test_stages_are_named_in_short(names, words):
 
 
 def test_a_run_that_chose_and_trained_has_every_section(make_chosen):
-    several = {"labels", "errors"}
-    expected = [make.__name__ for make in sections.SECTIONS if make.__name__ not in several]
+    others = {"labels", "errors", "folds"}
+    expected = [make.__name__ for make in sections.SECTIONS if make.__name__ not in others]
     assert list(named(make_chosen([BASELINE, TUNED], 0.5, views=("a.jpg",)))) == expected
 
 

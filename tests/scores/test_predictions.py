@@ -206,3 +206,13 @@ def test_thresholds_decide_which_of_several_labels_are_answered_and_are_kept():
 def test_thresholds_that_do_not_fit_are_refused(thresholds, labels, reason):
     with pytest.raises(UsageError, match=reason):
         Predictions(("0",), np.zeros((1, 2), np.float32), ("a", "b"), labels, thresholds=thresholds)
+
+
+def test_thresholds_may_be_those_of_each_image_where_several_models_answered():
+    logits = np.array([[0.0, 2.0], [0.0, 2.0]], np.float32)
+    thresholds = np.array([[0.25, 0.7], [0.6, 0.95]])
+    several = Predictions(("0", "1"), logits, ("a", "b"), None, thresholds=thresholds)
+    assert several.predicted.tolist() == [[True, True], [False, False]]
+    assert Predictions.from_bytes(several.to_bytes(), source="x").thresholds.tolist() == thresholds.tolist()
+    with pytest.raises(UsageError, match="thresholds must be float64 of shape"):
+        Predictions(("0", "1"), logits, ("a", "b"), None, thresholds=thresholds[:1])

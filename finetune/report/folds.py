@@ -1,0 +1,36 @@
+"""Where every image was held out in a fold: what each of the folds says, and how far they lie apart."""
+
+import statistics
+
+from finetune.recipe.section import STAGES
+from finetune.report import trials
+from finetune.report.evidence import Evidence, Fold, Score
+
+
+def table(evidence: Evidence) -> dict[str, object]:
+    """A row for each fold with how it learnt, and the span of their scores, which is no interval."""
+    several = evidence.several
+    main = [_main(fold) for fold in evidence.folds]
+    values = [score.value for score in main if score and score.value is not None]
+    return {
+        "rows": [(fold, score, _learnt(evidence, fold)) for fold, score in zip(evidence.folds, main, strict=True)],
+        "accuracy": "All labels right" if several else "Accuracy",
+        "low": min(values, default=None),
+        "high": max(values, default=None),
+        "deviation": statistics.stdev(values) if len(values) > 1 else None,
+        "joined": evidence.scores and (evidence.scores.accuracy or evidence.scores.subset_accuracy),
+    }
+
+
+def _main(fold: Fold) -> Score | None:
+    return fold.scores.accuracy or fold.scores.subset_accuracy
+
+
+def _learnt(evidence: Evidence, fold: Fold) -> str:
+    """'linear discriminants, then stage4, head', with the backbone where it is not the one that ships."""
+    own = evidence.facts.backbone
+    parts = [] if own is None or fold.backbone == own.name else [fold.backbone]
+    parts += [trials.family(fold.trial)] if fold.trial else []
+    stages = "all stages" if len(fold.trained) == len(STAGES) else ", ".join(fold.trained)
+    parts += [f"training {stages} for {fold.epochs} {'epoch' if fold.epochs == 1 else 'epochs'}"] if fold.epochs else []
+    return ", then ".join(parts)
