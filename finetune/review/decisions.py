@@ -1,4 +1,4 @@
-"""What was decided, kept as corrections in a file that is whole after every decision; the last ones can be taken back."""
+"""What was decided, kept as corrections in a file that is whole after every decision; each can be taken back."""
 
 import threading
 from collections import Counter

@@ -1,5 +1,5 @@
-"""A bundle and the images that it names -> what a review is about: the labels and parts that the run knew, what is known
-of each file now, and what was answered of images while they were held out.
+"""A bundle and the images that it names -> what a review is about: the labels and parts that the run knew, what is
+known of each file now, and what was answered of images while they were held out.
 """
 
 from collections.abc import Callable, Mapping

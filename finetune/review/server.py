@@ -31,9 +31,7 @@ def packages() -> tuple[Any, Any, Any]:
             importlib.import_module("fastapi.responses"),
         )
     except ImportError:
-        raise UsageError(
-            "a review needs fastapi and uvicorn: pip install 'finetune-vision[review]'; or write corrections.csv by hand"
-        ) from None
+        raise UsageError("a review needs fastapi and uvicorn: pip install 'finetune-vision[review]'") from None
 
 
 class Server:

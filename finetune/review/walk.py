@@ -11,9 +11,10 @@ from PIL import Image
 from pydantic import BaseModel, ConfigDict, Field
 
 from finetune.data import decode
+from finetune.data.catalog import Sample
 from finetune.errors import UnreadableImage, UsageError, printable
 from finetune.review.decisions import Decisions
-from finetune.review.queue import KINDS, Item, Queue, Shown, Verdict
+from finetune.review.queue import KEEP, KINDS, Item, Queue, Shown, Verdict
 
 SIDE = 1024  # pixels of the longer side of an image on the page
 
@@ -42,7 +43,7 @@ class Walk:
     """The items of a queue, and what is decided on them. Numbers that are none raise UsageError."""
 
     def __init__(
-        self, queue: Queue, decisions: Decisions, *, name: str, classes: Sequence[str], several: bool
+        self, queue: Queue, decisions: Decisions, *, name: str, classes: Sequence[str], several: bool, advice: str
     ) -> None:
         self._items = queue.items
         self._counts = queue.counts()
@@ -52,10 +53,11 @@ class Walk:
         self._classes = tuple(classes)
         self._places = {name: place for place, name in enumerate(classes)}
         self._several = several
+        self._advice = advice
 
     def summary(self) -> dict[str, Any]:
-        """name, output, classes, several (labels for an image), total, kinds: [{kind, first, count}], notes, and what
-        changes: see `progress`.
+        """name, output, advice (how to apply the file), classes, several (labels for an image), total, kinds: [{kind,
+        first, count}], notes, and what changes: see `progress`.
         """
         kinds, first = [], 0
         for kind in KINDS:
@@ -65,6 +67,7 @@ class Walk:
         return {
             "name": printable(self._name),
             "output": printable(str(self._decisions.output)),
+            "advice": self._advice,
             "classes": [printable(name) for name in self._classes],
             "several": self._several,
             "total": len(self._items),
@@ -94,8 +97,8 @@ class Walk:
         labels that an image cannot have.
         """
         item = self._item(number)
-        verdicts = {self._shown(item, one.image).sample.key: self._verdict(one) for one in chosen.choices}
-        self._decisions.decide(verdicts)
+        shown = [(self._shown(item, one.image).sample, one) for one in chosen.choices]
+        self._decisions.decide({sample.key: self._verdict(one, sample) for sample, one in shown})
         return {"item": self.item(number), "progress": self.progress()}
 
     def undo(self, number: int) -> dict[str, Any]:
@@ -148,7 +151,8 @@ class Walk:
     def _numbers(self, labels: Sequence[str]) -> list[int]:
         return sorted(self._places[label] for label in labels)
 
-    def _verdict(self, choice: Choice) -> Verdict:
+    def _verdict(self, choice: Choice, sample: Sample) -> Verdict:
+        """The labels that an image has already are no others: it is kept."""
         if choice.action != "relabel":
             if choice.labels:
                 raise UsageError("an image that is kept or left out gets no labels")
@@ -158,7 +162,8 @@ class Walk:
         count = len(set(choice.labels))
         if count == 0 or (count > 1 and not self._several):
             raise UsageError("an image needs a label; leave it out instead" if not count else "an image has one label")
-        return Verdict("relabel", tuple(sorted(self._classes[place] for place in set(choice.labels))))
+        labels = tuple(sorted(self._classes[place] for place in set(choice.labels)))
+        return KEEP if set(labels) == set(sample.labels) else Verdict("relabel", labels)
 
     def _is_decided(self, item: Item) -> bool:
         return all(self._decisions.verdict(key) is not None for key in _keys(item))

@@ -2,7 +2,7 @@
 (() => {
   const at = (id) => document.getElementById(id);
   const TITLES = { label: "Suspected label", duplicates: "Duplicates", outlier: "Outlier", unreadable: "Cannot be read" };
-  const MANY = { label: "labels", duplicates: "duplicates", outlier: "outliers", unreadable: "unreadable" };
+  const KINDS = { label: ["label", "labels"], duplicates: ["group of copies", "groups of copies"], outlier: ["outlier", "outliers"], unreadable: ["unreadable", "unreadable"] };
   const KEYED = 9;
   let summary, item = null, number = 0, chosen = 0, drafts = new Map(), ended = false;
   let work = Promise.resolve();  // one thing after the other, however fast keys are pressed
@@ -65,7 +65,7 @@
     if (over) {
       item = null;
       at("over-title").textContent = summary.decided === summary.total ? "All of it is decided" : `The end; ${summary.total - summary.decided} are not decided`;
-      at("over-text").textContent = `To apply what is in the file, write this line in the recipe: corrections: ${summary.output}`;
+      at("over-text").textContent = summary.advice;
       if (!quiet) at("over-title").focus();
       return;
     }
@@ -96,7 +96,7 @@
     if (!open.length) return "Go on";
     if (item.images.length === 1) return { keep: "Keep as it is", exclude: "Leave out", relabel: `Accept ${named(item.images[0].suggested.labels)}` }[item.images[0].suggested.action];
     const out = open.filter((place) => item.images[place].suggested.action === "exclude").length;
-    return out ? `Accept: leave ${out} out` : "Keep all";
+    return out ? `Accept: leave ${out} out` : open.length < item.images.length ? "Keep the rest" : "Keep all";
   }
 
   function figure(image, place) {
@@ -221,7 +221,7 @@
     for (const one of ["main", "end", "over-back", "kinds"]) at(one).hidden = true;
     at("over").hidden = false;
     at("over-title").textContent = "Finished; this page can be closed";
-    at("over-text").textContent = `To apply what is in the file, write this line in the recipe: corrections: ${summary.output}`;
+    at("over-text").textContent = summary.advice;
     at("over-title").focus();
   }
 
@@ -241,7 +241,7 @@
       event.preventDefault();
       return;
     }
-    if (target instanceof HTMLInputElement || (event.key === "Enter" && target instanceof HTMLButtonElement)) return;
+    if (target instanceof HTMLInputElement || (event.key === "Enter" && target instanceof HTMLButtonElement && !target.classList.contains("picture"))) return;
     const key = event.key.length === 1 ? event.key.toLowerCase() : event.key;
     if (key === "/" && item && !at("searching").hidden) at("search").focus();
     else if (Object.hasOwn(actions, key)) queue(() => item || anywhere.includes(key) ? actions[key]() : undefined);
@@ -259,7 +259,7 @@
     document.title = `${summary.name} · finetune review`;
     at("name").textContent = summary.name;
     at("kinds").replaceChildren(...summary.kinds.map(({ kind, first, count }) => {
-      const tab = make("button", `${count} ${MANY[kind]}`);
+      const tab = make("button", `${count} ${KINDS[kind][count === 1 ? 0 : 1]}`);
       tab.type = "button";
       Object.assign(tab.dataset, { first, count });
       tab.addEventListener("click", () => queue(() => show(first)));
