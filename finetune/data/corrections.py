@@ -66,7 +66,7 @@ def written(corrections: Iterable[Correction]) -> str:
     table = io.StringIO()
     writer = csv.writer(table, lineterminator="\n")
     writer.writerow(COLUMNS)
-    writer.writerows([cell(one.path), one.action, cell(one.label)] for one in sorted(corrections, key=lambda c: c.path))
+    writer.writerows(sorted([cell(one.path), one.action, cell(one.label)] for one in corrections))
     return table.getvalue()
 
 

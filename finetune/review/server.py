@@ -18,6 +18,7 @@ _FILES = {
     "/": ("review.html", "text/html; charset=utf-8"),
     "/review.css": ("review.css", "text/css; charset=utf-8"),
     "/review.js": ("review.js", "text/javascript; charset=utf-8"),
+    "/review.svg": ("review.svg", "image/svg+xml"),
 }
 _PATIENCE = 2  # seconds for answers under way when it ends
 
@@ -82,7 +83,7 @@ class Server:
         app.add_api_route("/summary", self._walk.summary)
         app.add_api_route("/item/{number}", self._walk.item)
         app.add_api_route("/item/{number}/decide", self._walk.decide, methods=["POST"])
-        app.add_api_route("/item/{number}/undo", self._walk.undo, methods=["POST"])
+        app.add_api_route("/undo", self._walk.undo, methods=["POST"])
         app.add_api_route("/image/{number}/{place}", self._picture, response_model=None)
         app.add_api_route("/end", self._end, methods=["POST"])
         app.add_exception_handler(FinetuneError, self._refused)

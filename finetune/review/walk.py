@@ -54,6 +54,7 @@ class Walk:
         self._places = {name: place for place, name in enumerate(classes)}
         self._several = several
         self._advice = advice
+        self._steps: list[int] = []  # the items that decisions were made on
 
     def summary(self) -> dict[str, Any]:
         """name, output, advice (how to apply the file), classes, several (labels for an image), total, kinds: [{kind,
@@ -99,16 +100,16 @@ class Walk:
         item = self._item(number)
         shown = [(self._shown(item, one.image).sample, one) for one in chosen.choices]
         self._decisions.decide({sample.key: self._verdict(one, sample) for sample, one in shown})
+        self._steps.append(number)
         return {"item": self.item(number), "progress": self.progress()}
 
-    def undo(self, number: int) -> dict[str, Any]:
-        """Takes the last decision back; returns the item that it was made on, or the one that is shown, and whether
-        there was anything to undo.
+    def undo(self) -> dict[str, Any]:
+        """Takes the last decision of this review back; returns the number of the item that it was made on, or null
+        where there was none, and `progress`.
         """
-        self._item(number)
-        keys = set(self._decisions.undo())
-        about = [place for place, item in enumerate(self._items) if keys & _keys(item)]
-        return {"undone": bool(keys), "number": _nearest(about, number, keys, self._items), "progress": self.progress()}
+        undone = self._decisions.undo()
+        number = self._steps.pop() if undone else None
+        return {"number": number, "progress": self.progress()}
 
     def picture(self, number: int, place: int) -> bytes:
         """An image as JPEG, its longer side at most 1024 pixels, drawn from pixels by the safe decoder: nothing of the
@@ -171,8 +172,3 @@ class Walk:
 
 def _keys(item: Item) -> set[str]:
     return {shown.sample.key for shown in item.images}
-
-
-def _nearest(about: Sequence[int], number: int, keys: set[str], items: Sequence[Item]) -> int:
-    """Of the items that the keys are in the one that holds most of them, of equals the nearest to `number`."""
-    return max(about, key=lambda place: (len(keys & _keys(items[place])), -abs(place - number)), default=number)

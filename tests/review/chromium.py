@@ -22,7 +22,7 @@ _LAUNCH = (
     "import os, sys; os.dup2(int(sys.argv[1]), 3); os.dup2(int(sys.argv[2]), 4); os.execv(sys.argv[3], sys.argv[3:])"
 )
 _CODES = {"Enter": "\r"}
-_PATIENCE = 20.0  # seconds
+_PATIENCE = 10.0  # seconds
 
 
 class Page:
@@ -51,9 +51,10 @@ class Page:
         return found["result"].get("value")
 
     def wait(self, script: str) -> Any:
-        """The value of an expression as soon as it is true."""
+        """The value of an expression as soon as it is true; until then it may fail."""
         begun = time.monotonic()
-        while not (value := self.run(script)):
+        tried = f"(() => {{ try {{ return {script} }} catch {{ return null }} }})()"
+        while not (value := self.run(tried)):
             assert time.monotonic() - begun < _PATIENCE, f"never true: {script}; {self.text('body')}"
             self.run("new Promise((done) => setTimeout(done, 20))")
         return value

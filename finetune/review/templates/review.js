@@ -206,10 +206,10 @@
     at("status").textContent = `${named(drafts.get(chosen))}; Enter records it`;
   }
   async function undo() {
-    const done = await ask(`item/${Math.min(number, summary.total - 1)}/undo`, {});
+    const done = await ask("undo", {});
     progress(done.progress);
-    if (done.undone) await show(done.number);
-    at("status").textContent = done.undone ? "undone" : "nothing to undo";
+    if (done.number !== null) await show(done.number);
+    at("status").textContent = done.number === null ? "nothing to undo" : "undone";
   }
   async function end() {
     progress(await ask("end", {}));
