@@ -204,7 +204,7 @@ def test_a_picture_in_memory_gets_the_answer_of_its_file_within_three_hundredths
 # 5. rooms
 
 ROOMS = (
-    "errors", "scores", "recipe", "data", "audit", "starter", "bundle", "report",
+    "errors", "scores", "recipe", "data", "audit", "starter", "bundle", "report", "review",
     "runtime", "views", "model", "predict", "frozen", "train", "choose", "diagnose", "record",
     "underway", "crossval", "job", "sklearn", "cli",
 )  # fmt: skip
@@ -270,7 +270,7 @@ def test_every_module_belongs_to_a_room() -> None:
 
 def test_the_page_on_the_house_names_every_room_and_their_order() -> None:
     page = (ROOT / "ARCHITECTURE.md").read_text(encoding="utf-8")
-    assert " < ".join(ROOMS).replace("report < runtime", "report ‖ runtime") in page
+    assert " < ".join(ROOMS).replace("review < runtime", "review ‖ runtime") in page
     missing = [name for name in modules() if "." not in name and not re.search(rf"\b{name}(\.py|/)", page)]
     assert missing == []
 
@@ -287,7 +287,10 @@ def test_each_ageing_package_has_one_importer() -> None:
     assert importers["accelerate"] == {"runtime"}
     assert importers["timm"] <= {"model.backbone", "model.listing"}
     assert importers["torchvision"] == {"data.adapters.torchvision"}
-    assert "datasets" not in importers, "it is an extra, and loaded by name when it is asked for"
+    for extra in ("datasets", "fastapi", "uvicorn"):
+        assert extra not in importers, "it is an extra, and loaded by name when it is asked for"
+    by_name = [name for name, path in modules().items() if 'import_module("fastapi' in path.read_text(encoding="utf-8")]
+    assert by_name == ["review.server"]
 
 
 def test_the_one_importer_of_torchvision_imports_it_when_it_is_called() -> None:

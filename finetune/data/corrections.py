@@ -3,7 +3,7 @@
 import csv
 import io
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal, get_args
@@ -61,6 +61,15 @@ def read(path: Path) -> dict[str, Correction]:
     return found
 
 
+def written(corrections: Iterable[Correction]) -> str:
+    """The text of a CSV file that `read` reads, sorted by path, and that no spreadsheet computes."""
+    table = io.StringIO()
+    writer = csv.writer(table, lineterminator="\n")
+    writer.writerow(COLUMNS)
+    writer.writerows(sorted([cell(one.path), one.action, cell(one.label)] for one in corrections))
+    return table.getvalue()
+
+
 def applied(catalog: Catalog, corrections: Mapping[str, Correction], *, source: str) -> Catalog:
     """The catalog with its images relabelled and left out; the classes stay.
 
@@ -76,7 +85,9 @@ def applied(catalog: Catalog, corrections: Mapping[str, Correction], *, source: 
     strange = [fault for key, one in sorted(spelt.items()) if (fault := _strange(one, catalog))]
     if strange:
         raise DataError(f"{source}: labels that are none of the classes{listing(strange)}")
-    kept = tuple(_relabelled(sample, spelt.get(sample.key)) for sample in catalog.samples if _stays(sample, spelt))
+    kept = tuple(
+        _relabelled(sample, spelt.get(sample.key), catalog) for sample in catalog.samples if _stays(sample, spelt)
+    )
     excluded = [LeftOut(key, f"excluded by {source}") for key, one in spelt.items() if one.action == "exclude"]
     left_out = tuple(sorted((*catalog.left_out, *excluded), key=lambda item: item.key))
     corrected = Catalog(samples=kept, classes=catalog.classes, left_out=left_out)
@@ -123,12 +134,15 @@ def _stays(sample: Sample, spelt: Mapping[str, Correction]) -> bool:
     return sample.key not in spelt or spelt[sample.key].action == "relabel"
 
 
-def _relabelled(sample: Sample, one: Correction | None) -> Sample:
+def _relabelled(sample: Sample, one: Correction | None, catalog: Catalog) -> Sample:
     if one is None:
         return sample
-    several = tuple(sorted(set(one.label.split(SEPARATOR))))
-    return replace(sample, label=one.label if isinstance(sample.label, str) else several)
+    labels = _labels(one, catalog)
+    return replace(sample, label=labels[0] if isinstance(sample.label, str) else tuple(sorted(set(labels))))
 
 
 def _labels(one: Correction, catalog: Catalog) -> list[str]:
-    return one.label.split(SEPARATOR) if catalog.multi_label else [one.label]
+    """As the classes are called; one whose name a spreadsheet would compute is known by its cell too."""
+    labels = one.label.split(SEPARATOR) if catalog.multi_label else [one.label]
+    spelt = {cell(name): name for name in catalog.classes}
+    return [label if label in catalog.classes else spelt.get(label, label) for label in labels]

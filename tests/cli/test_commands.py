@@ -84,7 +84,7 @@ def test_a_wrong_option_is_a_matter_of_usage(call: Call) -> None:
     assert "finetune predict --help" in err
 
 
-@pytest.mark.parametrize("command", ["init", "check", "plan", "run", "resume", "report"])
+@pytest.mark.parametrize("command", ["init", "check", "plan", "run", "resume", "review", "report"])
 def test_a_path_that_is_not_there_is_named_with_the_near_one(command: str, call: Call, photos: Path) -> None:
     code, out, err = call(command, photos.parent / "fotos")
     assert (code, out) == (2, "")
