@@ -42,8 +42,9 @@ def from_frame(
 
     The columns mean what they mean in a recipe with `data: {kind: table}`: `label` is "label" unless told otherwise;
     its cells may be lists, with `separator` texts such as "cat|outdoor"; `classes` are columns of 0 and 1. Relative
-    paths start from `root`, by default the working folder; keys are paths below that, or, by default, where some files
-    lie elsewhere, below the folder that holds them all. Hand the catalog to `finetune.run` or `finetune.features`.
+    paths start from `root`, and none leads out of it; keys are paths below that. By default it is the working folder,
+    or where some files lie elsewhere the folder that holds them all. Hand the catalog to `finetune.run` or
+    `finetune.features`.
     Raises UsageError for what is no frame, DataError for what a table file is refused for.
     """
     asked = {"path": path, "label": label, "separator": separator, "split": split, "group": group, "id": id}

@@ -8,6 +8,7 @@ import unicodedata
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -44,13 +45,13 @@ class _Entry:
 def read(data: "TableData") -> Catalog:
     """The images that the rows of `data.file` name, sorted by key, and their classes.
 
-    Relative paths start from `data.root`, or else from the table's folder; a key is the path below that, of files
-    elsewhere the whole path, or what the column `id` says. With `separator`, with lists as labels, or with columns of
-    0 and 1 as `classes`, images have tuples of labels, maybe none. Classes are those of rows whose split is train (in
+    Relative paths start from `data.root`, or else from the table's folder, and neither a path nor a link leads out of
+    it; a key is the path below that, or what the column `id` says. With `separator`, with lists as labels, or with
+    columns of 0 and 1 as `classes`, images have tuples of labels, maybe none. Classes are those of rows whose split is train (in
     any capitals), of all where there is no such column or with `pool`, sorted by name but for `classes`, which keep
     their order. Raises DataError, naming file and line of all that is wrong of a kind: columns, cells that are empty
-    or no text, addresses, a file named twice, files that are not there, labels that differ in capitals only, splits
-    without train, labels that training lacks, fewer than two classes.
+    or no text, addresses, a file named twice, files outside of the root or not there, labels that differ in capitals
+    only, splits without train, labels that training lacks, fewer than two classes.
     """
     catalog, faults = examine(data)
     if faults:
@@ -86,8 +87,9 @@ def _examined(rows: Rows, data: "TableData", *, root: Path) -> tuple[Catalog, tu
     rows.check_columns(_wanted(data))
     root = Path(os.path.abspath(root))
     entries, faults = _entries(rows, data, root)
+    entries, outside = _inside(entries, rows, root)
     entries, missing = _there(entries, rows, root)
-    faults += missing
+    faults += [*outside, *missing]
     if not entries:
         raise faults[0]
     spelt = ((label, entry.row) for entry in entries for label in entry.labels)
@@ -163,12 +165,8 @@ def _labels_of(data: "TableData", columns: dict[str, list[object]]) -> Callable[
 
 
 def _key(path: Path, written: str, root: Path) -> str:
-    """The path below the root; of a file elsewhere the path as the row has it, without detours."""
-    if path.is_relative_to(root):
-        return key_of(path.relative_to(root).parts)
-    if os.path.isabs(written):
-        return path.anchor.replace("\\", "/") + key_of(path.parts[1:])
-    return key_of(Path(os.path.relpath(path, root)).parts)
+    """The path below the root; of a file elsewhere, which is refused later, the path as it is written."""
+    return key_of(path.relative_to(root).parts) if path.is_relative_to(root) else printable(written)
 
 
 def _twice(entry: _Entry, before: _Entry, rows: Rows) -> str:
@@ -178,6 +176,33 @@ def _twice(entry: _Entry, before: _Entry, rows: Rows) -> str:
     here, there = (printable("|".join(one.labels)) for one in (entry, before))
     several = "; the labels of an image stand in one row, with a separator" if isinstance(entry.label, str) else ""
     return f"{where}, with another label: {here!r} here and {there!r} there{several}"
+
+
+def _inside(entries: list[_Entry], rows: Rows, root: Path) -> tuple[list[_Entry], list[DataError]]:
+    """The entries whose files lie below the root, wherever links lead: what is drawn from a table that someone else
+    wrote shall show nothing but its images.
+    """
+    real_root = Path(os.path.realpath(root))
+    real_folder = cache(os.path.realpath)
+    outside: dict[int, str] = {}
+    for entry in entries:
+        shown = repr(printable(entry.written, limit=1000))
+        if not entry.path.is_relative_to(root):
+            outside[entry.row] = shown
+            continue
+        is_link = os.path.islink(entry.path)
+        real = os.path.realpath(entry.path) if is_link else real_folder(entry.path.parent)
+        if not Path(real).is_relative_to(real_root):
+            outside[entry.row] = f"{shown}, by a link"
+    if not outside:
+        return entries, []
+    lines = [f"{rows.place(row)}: {shown}" for row, shown in outside.items()]
+    fault = DataError(
+        f"{rows.source}: {len(outside)} of {len(rows)} rows lead out of {printable(str(root), limit=1000)!r}, the "
+        "folder that paths start from; give as root (in a recipe, data.root) a folder that holds all images, and write "
+        f"relative paths from there{listing(lines)}"
+    )
+    return [entry for entry in entries if entry.row not in outside], [fault]
 
 
 def _there(entries: list[_Entry], rows: Rows, root: Path) -> tuple[list[_Entry], list[DataError]]:

@@ -66,12 +66,16 @@ def test_a_frame_is_read_as_a_table_is(here: Path) -> None:
     assert labels(found) == {"a.png": "dog", "sub/d.png": "cat"}
     assert [sample.group for sample in found.samples] == ["7", None]
     assert found.samples[0].file == here / "a.png"
-    assert from_frame(
-        {"path": ["d.png"] * 1, "label": ["x"]} | {"path": ["d.png", "../a.png"], "label": ["x", "y"]}, root="sub"
-    ).keys == (
-        "../a.png",
-        "d.png",
-    )
+
+
+def test_no_path_leads_out_of_a_root_that_is_given(here: Path) -> None:
+    (here / "sub" / "e.png").touch()
+    frame = {"path": ["d.png", "e.png"], "label": ["x", "y"]}
+    assert from_frame(frame, root="sub").keys == ("d.png", "e.png")
+    with pytest.raises(
+        DataError, match=r"(?s)1 of 2 rows lead out of '.*/sub'.*\n    the frame, row 1 .*: '\.\./a\.png'"
+    ):
+        from_frame({**frame, "path": ["d.png", "../a.png"]}, root="sub")
 
 
 @pytest.mark.parametrize(
@@ -169,8 +173,8 @@ def test_files_elsewhere_are_named_below_the_folder_that_holds_them(
 ) -> None:
     monkeypatch.chdir(here / "sub")
     assert labels(from_paths([here / "a.png", "d.png"], ["x", "y"])) == {"a.png": "x", "sub/d.png": "y"}
-    whole = (here / "a.png").as_posix()
-    assert labels(from_paths([here / "a.png", "d.png"], ["x", "y"], root=".")) == {whole: "x", "d.png": "y"}
+    with pytest.raises(DataError, match="1 of 2 rows lead out of"):
+        from_paths([here / "a.png", "d.png"], ["x", "y"], root=".")
     with pytest.raises(DataError, match=r"row 1 \(the first is 0\): 's3://x/d.png' is an address"):
         from_paths([here / "a.png", "s3://x/d.png"], ["x", "y"])
     with pytest.raises(DataError, match=r"row 1 \(the first is 0\): no path"):

@@ -66,11 +66,30 @@ def test_labels_that_look_like_numbers_stay_what_they_are(tmp_path: Path) -> Non
 
 
 def test_paths_start_from_the_root_and_keys_do_too(tmp_path: Path) -> None:
-    elsewhere = tmp_path / "set" / "3.jpg"
-    rows = ("path,label", "4.jpg,a", f"{tmp_path / 'set' / 'deep' / 'er' / '5.jpg'},b", "../2.jpg,a", f"{elsewhere},b")
+    rows = ("path,label", "4.jpg,a", f"{tmp_path / 'set' / 'deep' / 'er' / '5.jpg'},b")
     found = read(tmp_path, *rows, root=str(tmp_path / "set" / "deep"))
-    assert labels(found) == {"../2.jpg": "a", "4.jpg": "a", elsewhere.as_posix(): "b", "er/5.jpg": "b"}
+    assert labels(found) == {"4.jpg": "a", "er/5.jpg": "b"}
     assert all(sample.file.is_file() for sample in found.samples)
+
+
+def test_paths_that_lead_out_of_the_root_are_refused(tmp_path: Path) -> None:
+    elsewhere = tmp_path / "set" / "3.jpg"
+    (tmp_path / "set" / "deep" / "link.jpg").symlink_to(elsewhere)
+    (tmp_path / "set" / "deep" / "above").symlink_to("..")
+    (tmp_path / "set" / "deep" / "inside.jpg").symlink_to("er/5.jpg")
+    rows = ("4.jpg,a", "inside.jpg,b", "../2.jpg,a", f"{elsewhere},b", "link.jpg,a", "above/1.jpg,b", "../none.jpg,a")
+    root = tmp_path / "set" / "deep"
+    assert refusal(tmp_path, "path,label", *rows, root=str(root)) == (
+        "t.csv: 5 of 7 rows lead out of 'HERE/set/deep', the folder that paths start from; give as root (in a recipe, "
+        "data.root) a folder that holds all images, and write relative paths from there\n"
+        "    t.csv:4: '../2.jpg'\n    t.csv:5: 'HERE/set/3.jpg'\n    t.csv:6: 'link.jpg', by a link\n"
+        "    t.csv:7: 'above/1.jpg', by a link\n    t.csv:8: '../none.jpg'"
+    )
+    wider = read(tmp_path, "path,label", *(row.replace("..", "deep/..") for row in rows[2:4]), root=str(root.parent))
+    assert labels(wider) == {"2.jpg": "a", "3.jpg": "b"}
+    linked = tmp_path / "linked"
+    linked.symlink_to(root)
+    assert labels(read(tmp_path, "path,label", *rows[:2], root=str(linked))) == {"4.jpg": "a", "inside.jpg": "b"}
 
 
 def test_keys_are_printable_and_one_to_one(tmp_path: Path) -> None:
