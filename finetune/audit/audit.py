@@ -40,8 +40,9 @@ class Audit:
         to say. classes: [{class, images, different, train, validation, test, unreadable, and the medians width, height,
         brightness, blur, file_size}]. leaked: keys of test images with a copy among the others. counts: findings by
         severity. deep: None without a network, else its name, how many images it saw and could hold out, why there is
-        no probe, its accuracy and balanced_accuracy out of fold, and test: None without leaked images, else how many
-        there are, and the accuracy of all, without_leaked and the difference, each {value, low, high}. findings:
+        no probe, its accuracy and balanced_accuracy out of fold, test: None without leaked images, else how many there
+        are, and the accuracy of all, without_leaked and the difference, each {value, low, high}, and
+        nearest_of_another_label: [{test, nearest, cosine}], the nearest first. findings:
         [{check, kind, severity, text, keys, figures}], worst first.
         """
         return {
@@ -53,9 +54,19 @@ class Audit:
             "classes": classes.table(self.known),
             "leaked": list(self.leaked),
             "counts": self.counts(),
-            "deep": None if self.known.deep is None else self.known.deep.to_dict(),
+            "deep": self._deep(),
             "findings": [finding.to_dict() for finding in self.findings],
         }
+
+    def _deep(self) -> dict[str, Any] | None:
+        deep = self.known.deep
+        if deep is None:
+            return None
+        nearest = [
+            {"test": pair.test.key, "nearest": pair.nearest.key, "cosine": pair.cosine}
+            for pair in neighbours.nearest_of_another_label(self.known, deep)
+        ]
+        return {**deep.to_dict(), "nearest_of_another_label": nearest}
 
     def _split(self) -> dict[str, Any]:
         parts: dict[str, Any] = {}

@@ -1,5 +1,6 @@
 """Images that a network finds alike: near copies that hashes miss, and test images nearest to another label."""
 
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
@@ -32,10 +33,20 @@ class Pair:
     correlation: float | None
 
 
+@dataclass(frozen=True)
+class Nearest:
+    """A test image, and the image of another label that is nearest to it, by the cosine of their features."""
+
+    test: Sample
+    nearest: Sample
+    cosine: float
+
+
 def check(known: Gathered) -> Iterator[Finding]:
     """Of a deep look: near copies as `duplicates` finds them, of pairs that it had not found; notes,
-    `embedding-neighbours`, for pairs as near in features whose details do not agree; notes, `nearest-of-another-label`,
-    for test images whose nearest neighbour is learnt from under another label, the nearest first.
+    `embedding-neighbours`, for pairs as near in features whose details do not agree; one note,
+    `nearest-of-another-label`, for all test images whose nearest neighbour is learnt from under another label: its keys
+    are an image and that neighbour by turns, the nearest first.
     """
     if known.deep is None:
         return
@@ -46,7 +57,7 @@ def check(known: Gathered) -> Iterator[Finding]:
         if pair.correlation is None:
             text, figures = "2 images look alike to a network; their details do not agree", {"cosine": pair.cosine}
             yield Finding("neighbours", "embedding-neighbours", "note", text, (pair.one.key, pair.other.key), figures)
-    yield from _nearest_of_another_label(known, known.deep)
+    yield from _contradicted(known, nearest_of_another_label(known, known.deep))
 
 
 def copies(found: Sequence[Pair]) -> list[duplicates.Group]:
@@ -86,10 +97,6 @@ def pairs(known: Gathered, deep: Deep) -> list[Pair]:
     return found
 
 
-def _small(known: Gathered, deep: Deep, place: int) -> Array:
-    return known.looks[deep.keys[place]].small
-
-
 def near(features: Array) -> tuple[tuple[float, int, int], ...]:
     """Cosine, at least 0.45, and places of the pairs of images of which one is among the three nearest of the other by
     features, float32 (n, d), about their mean; the nearest first.
@@ -109,30 +116,47 @@ def near(features: Array) -> tuple[tuple[float, int, int], ...]:
     return tuple(sorted(found, key=lambda pair: (-pair[0], pair[1:])))
 
 
-def _nearest_of_another_label(known: Gathered, deep: Deep) -> Iterator[Finding]:
+def nearest_of_another_label(known: Gathered, deep: Deep) -> list[Nearest]:
+    """The test images whose nearest neighbour by features, of all that are learnt or chosen from, has another label;
+    the nearest first. Where classes are hard to tell apart there are many.
+    """
     samples = {sample.key: sample for sample in known.seen}
     test, learnt = (
         [number for number, key in enumerate(deep.keys) if known.part(key) in parts]
         for parts in (("test",), ("train", "validation"))
     )
     if not test or not learnt:
-        return
+        return []
     units = _units(deep.features)
     found = []
     for start in range(0, len(test), _BLOCK):
         block = test[start : start + _BLOCK]
         cosines = units[block] @ units[learnt].T
-        nearest = cosines.argmax(axis=1).tolist()
-        found += [
-            (round(float(cosines[row, column]), 6), deep.keys[number], deep.keys[learnt[column]])
-            for row, (number, column) in enumerate(zip(block, nearest, strict=True))
-        ]
-    for cosine, key, other in sorted(found, key=lambda one: (-one[0], one[1])):
-        if samples[key].labels != samples[other].labels:
-            names = [repr(printable(" ".join(samples[one].labels), limit=40)) for one in (key, other)]
-            text = f"a test image labelled {names[0]} is nearest to a training image labelled {names[1]}"
-            figures = {"cosine": round(cosine, 3)}
-            yield Finding("neighbours", "nearest-of-another-label", "note", text, (key, other), figures)
+        for row, (number, column) in enumerate(zip(block, cosines.argmax(axis=1).tolist(), strict=True)):
+            one, other = (samples[deep.keys[place]] for place in (number, learnt[column]))
+            if one.labels != other.labels:
+                found.append(Nearest(one, other, round(float(cosines[row, column]), 3)))
+    return sorted(found, key=lambda pair: (-pair.cosine, pair.test.key))
+
+
+def _small(known: Gathered, deep: Deep, place: int) -> Array:
+    return known.looks[deep.keys[place]].small
+
+
+def _contradicted(known: Gathered, found: Sequence[Nearest]) -> Iterator[Finding]:
+    """All of them in one sentence, with the two labels that meet most often."""
+    if not found:
+        return
+    images = sum(known.part(sample.key) == "test" for sample in known.seen)
+    met = Counter(tuple(" ".join(sample.labels) for sample in (pair.test, pair.nearest)) for pair in found)
+    (label, other), count = min(met.items(), key=lambda item: (-item[1], item[0]))
+    names = [repr(printable(name, limit=40)) for name in (label, other)]
+    have = "image is" if len(found) == 1 else "images are"
+    text = f"{len(found)} of {images} test {have} nearest, to a network, to a training image of another label"
+    often = f"; most often, {count} times, labelled {names[0]} and nearest to {names[1]}" if count > 1 else ""
+    figures = {"images": len(found), "test_images": images, "share": round(len(found) / images, 3)}
+    keys = tuple(sample.key for pair in found for sample in (pair.test, pair.nearest))
+    yield Finding("neighbours", "nearest-of-another-label", "note", text + often, keys, figures)
 
 
 def _units(features: Array) -> Array:

@@ -54,13 +54,26 @@ def test_images_that_look_alike_only_to_the_network_are_a_note() -> None:
     assert kinds(neighbours.check(less)) == []
 
 
-def test_a_test_image_nearest_to_another_label_is_a_note() -> None:
+def test_test_images_nearest_to_another_label_are_one_note_and_a_list() -> None:
     whole = images()
     found = replace(whole, deep=asked_deeply(whole, features=features((0, 3), (2, 1), value=0.6)))
-    assert kinds(neighbours.check(found)) == [
-        ("nearest-of-another-label", "note", ("a/1", "b/0")),
-        ("nearest-of-another-label", "note", ("b/1", "a/0")),
-    ]
+    (note,) = neighbours.check(found)
+    assert (note.kind, note.severity, note.keys) == ("nearest-of-another-label", "note", ("a/1", "b/0", "b/1", "a/0"))
+    assert note.text == "2 of 2 test images are nearest, to a network, to a training image of another label"
+    assert note.figures == {"images": 2, "test_images": 2, "share": 1.0}
+    listed = audit(found).to_dict()["deep"]["nearest_of_another_label"]
+    assert [(one["test"], one["nearest"]) for one in listed] == [("a/1", "b/0"), ("b/1", "a/0")]
+    assert all(0 < one["cosine"] < 1 for one in listed)
+
+
+def test_the_labels_that_most_often_meet_are_named() -> None:
+    parts = {"a/0": "test", "a/1": "test", "b/0": "train", "b/1": "test"}
+    whole = known({key: seen(scene(number)) for number, key in enumerate(parts)}, parts=parts)
+    (note,) = neighbours.check(replace(whole, deep=asked_deeply(whole, features=features())))
+    assert note.text == (
+        "2 of 3 test images are nearest, to a network, to a training image of another label; most often, 2 times, "
+        "labelled 'a' and nearest to 'b'"
+    )
 
 
 def test_without_a_network_or_without_test_images_nothing_is_said() -> None:

@@ -47,11 +47,11 @@ def read(data: "TableData") -> Catalog:
 
     Relative paths start from `data.root`, or else from the table's folder, and neither a path nor a link leads out of
     it; a key is the path below that, or what the column `id` says. With `separator`, with lists as labels, or with
-    columns of 0 and 1 as `classes`, images have tuples of labels, maybe none. Classes are those of rows whose split is train (in
-    any capitals), of all where there is no such column or with `pool`, sorted by name but for `classes`, which keep
-    their order. Raises DataError, naming file and line of all that is wrong of a kind: columns, cells that are empty
-    or no text, addresses, a file named twice, files outside of the root or not there, labels that differ in capitals
-    only, splits without train, labels that training lacks, fewer than two classes.
+    columns of 0 and 1 as `classes`, images have tuples of labels, maybe none. Classes are those of rows whose split is
+    train (in any capitals), of all where there is no such column or with `pool`, sorted by name but for `classes`,
+    which keep their order. Raises DataError, naming file and line of all that is wrong of a kind: columns, cells that
+    are empty or no text, addresses, a file named twice, files outside of the root or not there, labels that differ in
+    capitals only, splits without train, labels that training lacks, fewer than two classes.
     """
     catalog, faults = examine(data)
     if faults:
