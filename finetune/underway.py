@@ -75,6 +75,7 @@ class Job:
         parts = f"{counts['train']} training, {counts['validation']} validation and {counts['test']} test images"
         if self.surveyed.folds:
             parts = f"{counts['train']} training and {counts['validation']} validation images"
+            parts = parts if counts["validation"] else f"{counts['train']} images"
         several = ", any number of them for each image" if self.surveyed.split.train.multi_label else ""
         self.show.say(f"{parts} of {len(self.surveyed.classes)} classes{several}; {counts['left_out']} left out")
         for line in (*self.surveyed.notes, *(plan.reasons if plan.tiers else ())):

@@ -3,6 +3,7 @@
 import functools
 import importlib
 import json
+import shutil
 import signal
 import sys
 from typing import Any
@@ -10,7 +11,7 @@ from typing import Any
 import click
 
 from finetune import __version__
-from finetune.errors import FinetuneError, OutOfResources, Stopped, UsageError, printable
+from finetune.errors import FinetuneError, OutOfResources, Stopped, UsageError, printable, suggestion
 
 _COMMANDS = {
     "init": "writing",
@@ -65,8 +66,6 @@ class _Commands(click.Group):
 
     def resolve_command(self, ctx: click.Context, args: list[str]) -> Any:
         if args and args[0] not in _COMMANDS and not args[0].startswith("-"):
-            from finetune.errors import suggestion
-
             near = suggestion(args[0], _COMMANDS) or f"; the commands are {', '.join(_COMMANDS)}"
             raise UsageError(f"there is no command {printable(args[0])!r}{near}")
         return super().resolve_command(ctx, args)
@@ -98,6 +97,9 @@ def main(arguments: list[str] | None = None) -> None:
         sys.exit(end.exit_code)
     except (click.Abort, KeyboardInterrupt):
         _fail(Stopped("stopped by SIGINT", signal=2), debug=debug, arguments=arguments)
+    except click.exceptions.NoArgsIsHelpError as error:
+        click.echo(error.format_message(), err=True)
+        sys.exit(UsageError.exit_code)
     except click.ClickException as error:
         _fail(UsageError(_usage(error)), debug=debug, arguments=arguments)
     except SystemExit:
@@ -132,8 +134,17 @@ def _fail(error: FinetuneError, *, debug: bool, arguments: list[str]) -> None:
     if "--json" in arguments:
         fault = {"id": error.id, "exit_code": error.exit_code, "message": str(error)}
         click.echo(json.dumps({"error": fault}, indent=1))
-    click.echo(f"finetune: error[{error.id}]: {error}", err=True)
+    click.echo(_shown(f"finetune: error[{error.id}]: {error}"), err=True)
     sys.exit(error.exit_code)
+
+
+def _shown(text: str) -> str:
+    """As it is for logs and programs; on a terminal in lines that break between words."""
+    if not sys.stderr.isatty():
+        return text
+    from finetune.cli.wording import fitted
+
+    return "\n".join(fitted(text, shutil.get_terminal_size().columns))
 
 
 def _is_out_of_memory(error: MemoryError | RuntimeError) -> bool:
@@ -142,6 +153,12 @@ def _is_out_of_memory(error: MemoryError | RuntimeError) -> bool:
 
 
 def _usage(error: click.ClickException) -> str:
+    if isinstance(error, click.NoSuchOption) and error.ctx:
+        options = [
+            name for one in error.ctx.command.params for name in (*one.opts, *one.secondary_opts) if name[0] == "-"
+        ]
+        near = suggestion(error.option_name, options) or f"; see `{error.ctx.command_path} --help`"
+        return f"{error.ctx.command_path} has no option {printable(error.option_name)!r}{near}"
     message = error.format_message().rstrip(".")
     command = error.ctx.command_path if isinstance(error, click.UsageError) and error.ctx else "finetune"
     return f"{printable(message[:1].lower() + message[1:])}; see `{command} --help`"

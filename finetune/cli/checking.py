@@ -16,7 +16,6 @@ if TYPE_CHECKING:
 
 _PATH = click.Path(path_type=Path)
 _WIDTH = 80
-_LISTED = 20  # files left out
 _EXAMPLES = 3  # of each kind of finding
 
 
@@ -84,16 +83,10 @@ def check(
 
 def described(found: "Audit") -> list[str]:
     """The audit in lines of at most 80 columns: the classes, what is left out, and what was found, worst first."""
+    from finetune.cli.wording import left_out
     from finetune.errors import printable
 
-    left_out = [f"{left.key}: {left.reason}" for left in found.known.catalog.left_out]
-    lines = _classes(found)
-    if left_out:
-        lines.append(f"left out: {len(left_out)}")
-        lines += [f"    {printable(line, limit=_WIDTH - 4)}" for line in left_out[:_LISTED]]
-        if len(left_out) > _LISTED:
-            lines.append(f"    … and {len(left_out) - _LISTED} more; --json lists all")
-    lines += _deep(found)
+    lines = [*_classes(found), *left_out(found.known.catalog.left_out), *_deep(found)]
     for note in found.known.notes:
         lines += textwrap.wrap(printable(note, limit=1000), _WIDTH)
     lines += ["", _counted(found)]
@@ -163,12 +156,12 @@ def _counted(found: "Audit") -> str:
 
 def _group(title: str, findings: "list[Finding]") -> list[str]:
     """What one check found of one kind: how often, and the first few with the images that they are about."""
-    from finetune.errors import printable
+    from finetune.cli.wording import shortened
 
     lines = [title if len(findings) == 1 else f"{title} ({len(findings)})"]
     for finding in findings[:_EXAMPLES]:
         lines += textwrap.wrap(finding.text, _WIDTH, initial_indent="    ", subsequent_indent="      ")[:12]
-        lines += [f"        {printable(key, limit=_WIDTH - 8)}" for key in finding.keys[:_EXAMPLES]]
+        lines += [f"        {shortened(key, _WIDTH - 8)}" for key in finding.keys[:_EXAMPLES]]
         if len(finding.keys) > _EXAMPLES:
             lines.append(f"        … and {len(finding.keys) - _EXAMPLES} more")
     if len(findings) > _EXAMPLES:

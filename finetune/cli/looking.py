@@ -15,7 +15,6 @@ if TYPE_CHECKING:
 _PATH = click.Path(path_type=Path)
 _JSON = click.option("--json", "as_json", is_flag=True, help="One JSON object on standard output.")
 _SET = click.option("--set", "overrides", multiple=True, metavar="KEY=VALUE", help="Change a line of the recipe.")
-_LISTED = 20
 
 
 @click.command()
@@ -109,7 +108,14 @@ def _survey(source: Path, overrides: tuple[str, ...]) -> "tuple[Recipe, Survey]"
 
 
 def _described(surveyed: "Survey") -> list[str]:
-    parts = surveyed.parts
+    from finetune.cli.wording import fitted, left_out
+
+    titles = {"train": "training", "validation": "validation", "test": "test"}
+    if surveyed.folds:  # nothing is for testing, for everything is held out
+        titles = {name: title for name, title in titles.items() if name == "train" or len(surveyed.parts[name])}
+        titles["train"] = "training" if len(titles) > 1 else "images"
+    parts = {name: surveyed.parts[name] for name in titles}
+    widths = {name: max(len(title), 6) for name, title in titles.items()}
     counted: dict[str, dict[str, int]] = {name: part.counts() for name, part in parts.items()}
     from finetune.errors import printable
 
@@ -119,11 +125,7 @@ def _described(surveyed: "Survey") -> list[str]:
         (names[name], {part: c.get(name, 0) for part, c in counted.items()}) for name in names
     ]
     rows.append(("all classes", {part: len(c) for part, c in parts.items()}))
-    lines = [f"{'class':<{width}}  {'training':>8}  {'validation':>10}  {'test':>6}"]
-    lines += [f"{name:<{width}}  {c['train']:>8}  {c['validation']:>10}  {c['test']:>6}" for name, c in rows]
-    if surveyed.left_out:
-        lines.append(f"left out: {len(surveyed.left_out)}")
-        lines += [f"    {left.key}: {left.reason}" for left in surveyed.left_out[:_LISTED]]
-        if len(surveyed.left_out) > _LISTED:
-            lines.append(f"    … and {len(surveyed.left_out) - _LISTED} more; --json lists all")
-    return [*lines, *surveyed.notes]
+    lines = ["  ".join([f"{'class':<{width}}", *(f"{title:>{widths[part]}}" for part, title in titles.items())])]
+    lines += ["  ".join([f"{name:<{width}}", *(f"{c[part]:>{widths[part]}}" for part in titles)]) for name, c in rows]
+    lines += left_out(surveyed.left_out)
+    return [*lines, *(line for note in surveyed.notes for line in fitted(printable(note, limit=1000)))]

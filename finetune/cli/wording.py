@@ -1,9 +1,49 @@
-"""Scores in words."""
+"""Scores in words, and words in lines."""
 
-from collections.abc import Mapping
-from typing import Any
+import textwrap
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
 
 from finetune.errors import printable
+
+if TYPE_CHECKING:
+    from finetune.data.catalog import LeftOut
+
+WIDTH = 80
+_LISTED = 20  # files left out
+
+
+def fitted(text: str, width: int = WIDTH) -> list[str]:
+    """The lines of a text in lines of at most so many columns, those that go on further in; words stay whole."""
+    lines = []
+    for line in text.splitlines():
+        margin = " " * (len(line) - len(line.lstrip()))
+        lines += textwrap.wrap(
+            line, width, subsequent_indent=f"{margin}    ", break_long_words=False, break_on_hyphens=False
+        ) or [""]
+    return lines
+
+
+def shortened(path: str, limit: int) -> str:
+    """A path in so many columns: what is too long loses its middle, for files are told apart by how they end."""
+    shown = printable(path, limit=len(path) * 10)
+    if len(shown) <= limit:
+        return shown
+    head = (limit - 1) // 3
+    return f"{shown[:head]}…{shown[len(shown) - (limit - 1 - head) :]}"
+
+
+def left_out(found: "Sequence[LeftOut]") -> list[str]:
+    """How many files are left out, and the first of them with their reasons."""
+    if not found:
+        return []
+    lines = [f"left out: {len(found)}"]
+    for item in found[:_LISTED]:
+        reason = printable(item.reason, limit=WIDTH // 2 + 10)
+        lines += fitted(f"    {shortened(item.key, max(20, WIDTH - 6 - len(reason)))}: {reason}")
+    if len(found) > _LISTED:
+        lines.append(f"    … and {len(found) - _LISTED} more; --json lists all")
+    return lines
 
 
 def headline(metrics: Mapping[str, Any]) -> str:

@@ -3,8 +3,8 @@
 import csv
 import io
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Literal, get_args
 
@@ -19,11 +19,14 @@ Action = Literal["relabel", "exclude"]
 
 @dataclass(frozen=True)
 class Correction:
-    """What is to be done with one image. `path` is its key; `label` is empty for `exclude`."""
+    """What is to be done with one image. `path` is its key; `label` is empty for `exclude`; `line` is where it
+    stands in its file, 0 where it stands in none.
+    """
 
     path: str
     action: Action
     label: str = ""
+    line: int = field(default=0, compare=False)
 
 
 def read(path: Path) -> dict[str, Correction]:
@@ -36,7 +39,9 @@ def read(path: Path) -> dict[str, Correction]:
     try:
         text = path.read_text("utf-8-sig")
     except OSError as error:
-        raise DataError(f"no corrections can be read from {shown!r}: {error.strerror}") from error
+        raise DataError(
+            f"no corrections can be read from {shown!r}: {(error.strerror or str(error)).lower()}"
+        ) from error
     except UnicodeDecodeError as error:
         raise DataError(f"no corrections can be read from {shown!r}: it is not UTF-8 text") from error
     reader = csv.reader(io.StringIO(text, newline=""), strict=True)
@@ -55,9 +60,10 @@ def read(path: Path) -> dict[str, Correction]:
             faults.append(f"{shown}:{line}: {wrong}")
         else:
             path_, action, label = row
-            found[path_] = Correction(path_, action, label)  # type: ignore[arg-type]
+            found[path_] = Correction(path_, action, label, line)  # type: ignore[arg-type]
     if faults:
-        raise DataError(f"{len(faults)} faults in the corrections{listing(faults)}")
+        count = "1 fault" if len(faults) == 1 else f"{len(faults)} faults"
+        raise DataError(f"{count} in the corrections{listing(faults)}")
     return found
 
 
@@ -73,18 +79,18 @@ def written(corrections: Iterable[Correction]) -> str:
 def applied(catalog: Catalog, corrections: Mapping[str, Correction], *, source: str) -> Catalog:
     """The catalog with its images relabelled and left out; the classes stay.
 
-    Raises DataError for paths that are no image of the catalog, labels that are none of its classes, and a class that
-    would have no image left.
+    Raises DataError, with all of them, for paths that are no image of the catalog and labels that are none of its
+    classes, and for a class that would have no image left.
     """
     names = {sample.key for sample in catalog.samples}
     spelt = {key: one for key in names if (one := corrections.get(key) or corrections.get(cell(key)))}
-    unknown = sorted(set(corrections) - {one.path for one in spelt.values()})
-    if unknown:
-        lines = [f"{printable(path)}{suggestion(path, names)}" for path in unknown]
-        raise DataError(f"{source}: {len(unknown)} paths that are none of the images{listing(lines)}")
-    strange = [fault for key, one in sorted(spelt.items()) if (fault := _strange(one, catalog))]
-    if strange:
-        raise DataError(f"{source}: labels that are none of the classes{listing(strange)}")
+    met = {one.path for one in spelt.values()}
+    faults = [_unknown(one, names) for path, one in corrections.items() if path not in met]
+    faults += [fault for one in spelt.values() if (fault := _strange(one, catalog))]
+    if faults:
+        lines = [f"{source}:{line}: {words}" if line else words for line, words in sorted(faults)]
+        count = "1 correction does" if len(lines) == 1 else f"{len(lines)} corrections do"
+        raise DataError(f"{source}: {count} not fit the images{listing(lines)}")
     kept = tuple(
         _relabelled(sample, spelt.get(sample.key), catalog) for sample in catalog.samples if _stays(sample, spelt)
     )
@@ -93,7 +99,8 @@ def applied(catalog: Catalog, corrections: Mapping[str, Correction], *, source: 
     corrected = Catalog(samples=kept, classes=catalog.classes, left_out=left_out)
     emptied = [name for name, count in corrected.counts().items() if not count and catalog.counts()[name]]
     if emptied:
-        raise DataError(f"{source} leaves no image of {len(emptied)} classes{listing([printable(n) for n in emptied])}")
+        count = "1 class" if len(emptied) == 1 else f"{len(emptied)} classes"
+        raise DataError(f"{source} leaves no image of {count}{listing([printable(n) for n in emptied])}")
     return corrected
 
 
@@ -123,11 +130,19 @@ def _wrong(row: Sequence[str], found: Mapping[str, Correction]) -> str:
     return ""
 
 
-def _strange(one: Correction, catalog: Catalog) -> str:
+def _unknown(one: Correction, names: Collection[str]) -> tuple[int, str]:
+    near = suggestion(one.path, names)
+    example = f"; images are named as {min(names)!r} is" if names and not near else ""
+    return one.line, f"{printable(one.path)!r} is none of the images{near or example}"
+
+
+def _strange(one: Correction, catalog: Catalog) -> tuple[int, str] | None:
     wrong = [label for label in _labels(one, catalog) if label not in catalog.classes]
     if one.action == "exclude" or not wrong:
-        return ""
-    return f"{printable(one.path)}: {printable(wrong[0])!r}{suggestion(wrong[0], catalog.classes)}"
+        return None
+    near = suggestion(wrong[0], catalog.classes)
+    there = f"; there are {', '.join(map(printable, catalog.classes[:20]))}"
+    return one.line, f"{printable(one.path)}: the label {printable(wrong[0])!r} is none of the classes{near or there}"
 
 
 def _stays(sample: Sample, spelt: Mapping[str, Correction]) -> bool:

@@ -23,10 +23,7 @@ def describe(plan: Plan, facts: Facts, recipe: Recipe, costs: Costs | None, rate
         *_wrapped(
             f"{recipe.name}: {recipe.backbone.name}, {recipe.backbone.weights.kind} weights, {size} x {size} pixels"
         ),
-        *_wrapped(
-            f"{facts.train} training, {facts.validation} validation and {facts.test} test images of "
-            f"{facts.classes} classes" + (f", each held out in one of {facts.folds} folds" if facts.folds else "")
-        ),
+        *_wrapped(_images(facts)),
         "",
     ]
     seconds = estimate(plan, facts, costs)
@@ -42,6 +39,16 @@ def describe(plan: Plan, facts: Facts, recipe: Recipe, costs: Costs | None, rate
         seconds = [tier.seconds for tier in plan.tiers]
     remarks = [*plan.reasons, _on_time(seconds, rates, times=facts.folds + 1)]
     return [*lines, *(line for remark in remarks for line in _wrapped(f"- {remark}", "  "))]
+
+
+def _images(facts: Facts) -> str:
+    """With folds there are no test images, and most often none for validation."""
+    if not facts.folds:
+        counted = f"{facts.train} training, {facts.validation} validation and {facts.test} test images"
+        return f"{counted} of {facts.classes} classes"
+    counted = f"{facts.train} training and {facts.validation} validation images"
+    whole = counted if facts.validation else f"{facts.train} images"
+    return f"{whole} of {facts.classes} classes, each held out in one of {facts.folds} folds"
 
 
 def _probing(views: int, facts: Facts, costs: Costs | None) -> float | None:

@@ -80,8 +80,27 @@ def test_a_misspelt_command_is_met_with_the_near_one(call: Call) -> None:
 def test_a_wrong_option_is_a_matter_of_usage(call: Call) -> None:
     code, _, err = call("predict", "--tpo", "3", "x", "y")
     assert code == 2
-    assert "finetune: error[usage]: no such option" in err
-    assert "finetune predict --help" in err
+    assert err == "finetune: error[usage]: finetune predict has no option '--tpo'; did you mean '--top'?\n"
+    assert "has no option '--zzz'; see `finetune predict --help`" in call("predict", "--zzz", "x", "y")[2]
+
+
+def test_without_a_command_the_help_is_shown(call: Call) -> None:
+    code, out, err = call()
+    assert (code, out) == (2, "")
+    assert err.lower().startswith("usage: finetune")
+    assert max(map(len, err.splitlines())) <= 80
+
+
+def test_an_error_breaks_between_words_on_a_terminal(
+    call: Call, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plain = call("check", tmp_path / "a" / "b")[2]
+    assert plain.count("\n") == 1
+    monkeypatch.setattr(app.sys.stderr, "isatty", lambda: True)
+    monkeypatch.setenv("COLUMNS", "40")
+    wrapped = app._shown(plain)
+    assert wrapped.split() == plain.split()
+    assert len(wrapped.splitlines()) > 2
 
 
 @pytest.mark.parametrize("command", ["init", "check", "plan", "run", "resume", "review", "report"])
@@ -208,6 +227,20 @@ def test_plan_prints_phases_and_writes_them(call: Call, photos: Path, tmp_path: 
     assert code == 0, err
     assert json.loads(out)["metrics"]["images"] == {"train": 12, "validation": 6, "test": 6, "left_out": 0}
     assert len((tmp_path / "b" / "history.jsonl").read_text().splitlines()) == 1
+
+
+def test_plan_shows_no_part_that_folds_do_not_have_and_fits_into_80_columns(
+    call: Call, photos: Path, write_recipe: Write
+) -> None:
+    (photos / "red" / ("w" * 90 + "-the-end.png")).write_bytes(b"torn")
+    (photos / "red" / "000.png").with_name("copy.png").write_bytes((photos / "red" / "000.png").read_bytes())
+    recipe = write_recipe(photos, schedule="probe")
+    code, out, err = call("plan", recipe, "--set", "split.kind=folds", "--set", "split.folds=2")
+    assert code == 0, err
+    assert out.splitlines()[0].split() == ["class", "images"]
+    assert "the-end.png: " in out
+    assert max(map(len, out.splitlines())) <= 80
+    assert call("plan", recipe)[1].splitlines()[0].split() == ["class", "training", "validation", "test"]
 
 
 def test_run_refuses_a_folder_that_is_not_empty(call: Call, photos: Path, write_recipe: Write) -> None:

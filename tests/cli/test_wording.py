@@ -1,7 +1,18 @@
-from finetune.cli.wording import headline, interval, scores_table
+from finetune.cli.wording import fitted, headline, interval, scores_table, shortened
 
 SCORE = {"value": 0.94321, "low": 0.9, "high": 0.97}
 NONE = {"value": None, "reason": "no images of this class"}
+
+
+def test_a_path_that_is_too_long_keeps_both_ends() -> None:
+    assert shortened("roses/1.jpg", 20) == "roses/1.jpg"
+    assert shortened("roses/" + "x" * 40 + "_n.jpg", 20) == "roses/…xxxxxxx_n.jpg"
+    assert len(shortened("\x1b" * 40, 31)) == 31
+
+
+def test_lines_break_between_words_and_go_on_further_in() -> None:
+    assert fitted("one two three\n    four five", 10) == ["one two", "    three", "    four", "        five"]
+    assert fitted("x" * 20, 10) == ["x" * 20]
 
 
 def test_the_headline_says_on_which_images() -> None:

@@ -53,7 +53,7 @@ def test_a_fault_is_told_with_its_line(text: str, message: str, tmp_path: Path) 
 
 
 def test_a_file_that_is_not_there_or_no_text_is_named(tmp_path: Path) -> None:
-    with pytest.raises(DataError, match=r"c\.csv': No such file"):
+    with pytest.raises(DataError, match=r"c\.csv': no such file"):
         read(tmp_path / "c.csv")
     (tmp_path / "c.csv").write_bytes(b"\xff\xfe")
     with pytest.raises(DataError, match=r"c\.csv': it is not UTF-8 text"):
@@ -95,18 +95,31 @@ def test_a_key_that_a_spreadsheet_would_compute_is_found_as_it_was_written() -> 
     [
         (
             Correction("aa.jpg", "exclude"),
-            r"1 paths that are none of the images\n    aa.jpg; did you mean 'a.jpg'",
+            r"c.csv: 1 correction does not fit the images\n    'aa.jpg' is none of the images; did you mean 'a.jpg'",
         ),
-        (Correction("a.jpg", "relabel", "dgo"), r"none of the classes\n    a.jpg: 'dgo'; did you mean 'dog'"),
-        (Correction("a.jpg", "relabel", "cat|dog"), r"none of the classes\n    a.jpg: 'cat\|dog'"),
-        (Correction("b.jpg", "relabel", "cat"), r"c.csv leaves no image of 1 classes\n    dog"),
-        (Correction("b.jpg", "exclude"), r"c.csv leaves no image of 1 classes\n    dog"),
+        (Correction("a.jpg", "relabel", "dgo"), r"a.jpg: the label 'dgo' is none of the classes; did you mean 'dog'"),
+        (Correction("a.jpg", "relabel", "cat|dog"), r"a.jpg: the label 'cat\|dog' is none of the classes"),
+        (Correction("b.jpg", "relabel", "cat"), r"c.csv leaves no image of 1 class\n    dog"),
+        (Correction("b.jpg", "exclude"), r"c.csv leaves no image of 1 class\n    dog"),
     ],
 )
 def test_what_does_not_fit_the_images_is_refused(change: Correction, message: str) -> None:
     images = Catalog((Sample("a.jpg", None, "cat"), Sample("b.jpg", None, "dog")), ("cat", "dog"))
     with pytest.raises(DataError, match=message):
         applied(images, by_path(change), source="c.csv")
+
+
+def test_all_that_does_not_fit_is_told_at_once_with_its_lines(tmp_path: Path) -> None:
+    (tmp_path / "c.csv").write_text(HEADER + "photos/q.jpg,exclude,\na.jpg,relabel,dgo\nb.jpg,relabel,emu\n")
+    images = Catalog(tuple(Sample(key, None, "cat") for key in ("a.jpg", "b.jpg")), ("cat", "dog"))
+    with pytest.raises(DataError) as caught:
+        applied(images, read(tmp_path / "c.csv"), source="c.csv")
+    assert str(caught.value) == (
+        "c.csv: 3 corrections do not fit the images\n"
+        "    c.csv:2: 'photos/q.jpg' is none of the images; images are named as 'a.jpg' is\n"
+        "    c.csv:3: a.jpg: the label 'dgo' is none of the classes; did you mean 'dog'?\n"
+        "    c.csv:4: b.jpg: the label 'emu' is none of the classes; there are cat, dog"
+    )
 
 
 def test_a_recipe_names_its_corrections_and_the_data_stays(photos: Path, write_recipe: Callable[..., Path]) -> None:

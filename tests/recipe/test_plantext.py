@@ -118,6 +118,7 @@ def test_a_plan_that_has_chosen_is_told_by_its_phases() -> None:
 def test_a_job_that_is_done_for_each_fold_takes_as_many_times_as_long() -> None:
     asked = recipe(schedule={"kind": "head", "epochs": 1}, split={"kind": "folds"})
     once, folded = described(asked, facts(test=0)), described(asked, facts(test=0, folds=5))
-    assert "each held out in one of 5 folds" in " ".join(folded)
+    assert "of 5 classes, each held out in one of 5 folds" in " ".join(folded)
+    assert "test images" not in folded[1]
     assert any("about 2 min in all" in line for line in once)
     assert any("about 11 min in all" in line for line in folded)

@@ -93,7 +93,7 @@ def test_a_new_file_begins_with_the_corrections_of_the_run(tmp_path: Path) -> No
 def test_a_class_is_not_left_without_images_and_then_nothing_is_decided(tmp_path: Path) -> None:
     made = decisions(tmp_path / "c.csv")
     made.decide({"3": EXCLUDE})
-    with pytest.raises(DataError, match=r"c.csv leaves no image of 1 classes\n    dog"):
+    with pytest.raises(DataError, match=r"c.csv leaves no image of 1 class\n    dog"):
         made.decide({"4": CAT})
     assert made.verdict("4") is None
     assert made.output.read_text() == HEADER + "3,exclude,\n"
