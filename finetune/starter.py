@@ -109,6 +109,15 @@ def _must_be_no_image(path: Path) -> None:
         raise UsageError(f"{printable(str(path))} is an image; name the folder that holds the folders of the classes")
 
 
+def must_be_a_place(target: Path, *, option: str = "--output") -> None:
+    """Raises UsageError for a file that cannot be written, because its folder is not there or it is one itself; to be
+    asked before anything that takes its time.
+    """
+    if target.is_dir() or not target.absolute().parent.is_dir():
+        what = "is a folder" if target.is_dir() else "would lie in a folder that is not there"
+        raise UsageError(f"{option} {printable(str(target))!r} {what}; name a file")
+
+
 def must_lie_outside(target: Path, data: DataChoice, *, what: str = "a folder", option: str = "--output") -> None:
     """Raises UsageError for what is to be written (a folder, a file) where it lies among the images."""
     match data:

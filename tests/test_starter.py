@@ -155,6 +155,14 @@ def test_a_catalog_gets_a_recipe_of_the_table_that_it_will_be(tmp_path: Path) ->
     assert (recipe.name, recipe.seed, recipe.data.kind) == ("images", 3, "table")
 
 
+def test_a_file_is_written_into_a_folder_that_is_there(tmp_path: Path) -> None:
+    starter.must_be_a_place(tmp_path / "x.html")
+    with pytest.raises(UsageError, match=r"--html '.*no/x.html' would lie in a folder that is not there; name a file"):
+        starter.must_be_a_place(tmp_path / "no" / "x.html", option="--html")
+    with pytest.raises(UsageError, match=r"--output '.*' is a folder; name a file"):
+        starter.must_be_a_place(tmp_path)
+
+
 def test_only_folders_of_images_must_not_be_written_into(tmp_path: Path) -> None:
     inside = tmp_path / "runs"
     for data in (FolderData(root=str(tmp_path)), TorchvisionData(name="DTD", root=str(tmp_path))):

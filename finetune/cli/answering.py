@@ -35,11 +35,13 @@ def predict(bundle: Path, paths: tuple[Path, ...], output: Path | None, top: int
     """
     from finetune.cli.show import watch
     from finetune.errors import DataError, UsageError, printable
-    from finetune.starter import must_exist
+    from finetune.starter import must_be_a_place, must_exist
 
     must_exist(bundle)
     if output and output.suffix.lower() not in (".csv", ".jsonl"):
         raise UsageError(f"--output {printable(str(output))!r} is neither .csv nor .jsonl")
+    if output:
+        must_be_a_place(output)
     with watch() as show:
         from finetune.predict import gather, load
 
@@ -68,12 +70,14 @@ def evaluate(bundle: Path, folder: Path, output: Path | None, as_json: bool) -> 
     from finetune.cli.show import watch
     from finetune.cli.wording import scores_table
     from finetune.errors import UsageError, printable
-    from finetune.starter import must_exist
+    from finetune.starter import must_be_a_place, must_exist
 
     must_exist(bundle)
     must_exist(folder)
     if output and output.suffix.lower() not in (".csv", ".jsonl"):
         raise UsageError(f"--output {printable(str(output))!r} is neither .csv nor .jsonl")
+    if output:
+        must_be_a_place(output)
     with watch() as show:
         from finetune.predict import load, score_folder
 

@@ -52,10 +52,11 @@ def check(
     from finetune.audit.look import Looks
     from finetune.cli.show import watch
     from finetune.errors import DataError, printable
-    from finetune.starter import must_lie_outside, recipe_to_check
+    from finetune.starter import must_be_a_place, must_lie_outside, recipe_to_check
 
     recipe = recipe_to_check(source, overrides)
     if html:
+        must_be_a_place(html, option="--html")
         must_lie_outside(html, recipe.data, what="a file", option="--html")
     with watch() as show, Looks() as memory:
         if deep:

@@ -52,9 +52,10 @@ def features(
     """
     from finetune.cli.show import watch
     from finetune.errors import printable
-    from finetune.starter import must_exist
+    from finetune.starter import must_be_a_place, must_exist
 
     must_exist(folder)
+    must_be_a_place(output)
     chosen = _weights(weights)
     with watch() as show:
         from finetune.frozen import table

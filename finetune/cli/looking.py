@@ -27,7 +27,10 @@ def plan(source: Path, overrides: tuple[str, ...], output: Path | None, as_json:
     from finetune.recipe import planfile, planning, plantext
     from finetune.recipe.cost import costs
     from finetune.recipe.machine import read_rates
+    from finetune.starter import must_be_a_place
 
+    if output:
+        must_be_a_place(output)
     recipe, surveyed = _survey(source, overrides)
     facts = surveyed.facts(recipe)
     rates = read_rates()
@@ -50,9 +53,11 @@ def report(bundle: Path, output: Path | None) -> None:
     """Draw the report of a bundle again, from the bundle alone."""
     from finetune import report as reports
     from finetune.bundle import Bundle
-    from finetune.starter import must_exist
+    from finetune.starter import must_be_a_place, must_exist
 
     must_exist(bundle)
+    if output:
+        must_be_a_place(output)
     opened = Bundle.open(bundle)
     if output:
         output.write_text(reports.render(opened), encoding="utf-8")

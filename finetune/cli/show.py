@@ -9,6 +9,8 @@ import click
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 
+from finetune.cli.wording import fitted
+
 if TYPE_CHECKING:
     from finetune.train.loop import Epoch, Step
 
@@ -74,7 +76,7 @@ class Live:
         self._bar.stop()
 
     def say(self, text: str) -> None:
-        self._console.print(text, markup=False, soft_wrap=True)
+        self._console.print("\n".join(fitted(text, self._console.width)), markup=False, soft_wrap=True)
 
     def progress(self, what: str, done: int, total: int, *, note: str = "") -> None:
         if self._task is None or what != self._what:

@@ -39,7 +39,7 @@ def left_out(found: "Sequence[LeftOut]") -> list[str]:
         return []
     lines = [f"left out: {len(found)}"]
     for item in found[:_LISTED]:
-        reason = printable(item.reason, limit=WIDTH // 2 + 10)
+        reason = printable(item.reason, limit=1000)
         lines += fitted(f"    {shortened(item.key, max(20, WIDTH - 6 - len(reason)))}: {reason}")
     if len(found) > _LISTED:
         lines.append(f"    … and {len(found) - _LISTED} more; --json lists all")

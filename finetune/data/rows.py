@@ -62,7 +62,9 @@ class Rows:
         ]
         there = ", ".join(printable(name, limit=40) for name in self.columns[:20]) or "none"
         if faults:
-            raise DataError(f"{self.source}: {'; '.join(faults)}; the columns are {there}")
+            uses = dict.fromkeys(use for name, use in wanted.items() if not count[name])
+            said = f"{self.source}: {'; '.join(faults)}; the columns are {there}"
+            raise DataError(f"{said}; rename one of them, or name the one that is meant as {' and '.join(uses)}")
         repeated = [name for name in wanted if count[name] > 1]
         if repeated:
             raise DataError(f"{self.source}: column {printable(repeated[0])!r} is there {count[repeated[0]]} times")

@@ -40,7 +40,7 @@ def from_json(text: str, *, source: str = "plan.json") -> Plan:
         faults = [f"{shown}: {_dotted(path)}{sentence}" for path, sentence in sentences(error, _WrittenPlan)]
         raise BundleError("\n".join(faults[:MOST_SHOWN])) from None
     except (ValueError, RecursionError):
-        raise BundleError(f"{shown}: is not JSON") from None
+        raise BundleError(f"{shown}: is not JSON; a plan is written by finetune plan --output") from None
     phases = tuple(Phase(p.train, p.epochs, p.lr, p.lr_decay, p.batch_norm, p.views) for p in written.phases)
     return Plan(phases, written.reasons, written.probe_views, written.tiers, written.chosen)
 

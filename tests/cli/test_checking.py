@@ -102,6 +102,14 @@ def test_the_page_is_written_and_never_among_the_images(call: Call, scenes: Path
     assert not (scenes / "page.html").exists()
 
 
+def test_a_page_that_cannot_be_written_is_refused_before_any_image_is_opened(
+    call: Call, scenes: Path, tmp_path: Path
+) -> None:
+    code, out, err = call(scenes, "--html", tmp_path / "no" / "page.html")
+    assert (code, out) == (2, "")
+    assert "would lie in a folder that is not there" in err
+
+
 def test_lines_fit_into_80_columns_and_names_are_printable(call: Call, tmp_path: Path) -> None:
     root = draw_classes(tmp_path / "set", {"a" * 30: 3, "b\x1b[31m": 3, "c" * 200: 1})
     draw_classes(root / ("d" * 60) / ("e" * 90), {"f": 2})

@@ -52,12 +52,14 @@ def test_a_terminal_has_a_moving_line_and_the_epochs_above_it(monkeypatch: pytes
     )
     with show.Live() as live:
         live.say("[red]markup is text[/red]")
+        live.say("word " * 30)
         live.progress("reading images", 1, 9)
         live.progress("reading images", 9, 9)
         live.event(STEP, epochs=4)
         live.event(EPOCH, epochs=4)
     drawn = screen.getvalue()
     assert "[red]markup is text[/red]" in drawn
+    assert " ".join(["word"] * 16) + "\n    word word" in drawn
     assert "epoch 2/4" in drawn
     assert "loss 0.500" in drawn
 

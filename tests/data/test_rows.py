@@ -168,7 +168,7 @@ def test_columns_that_are_not_there_are_named_with_those_that_are(tmp_path: Path
         found.check_columns({"label": "label", "patient": "group"})
     assert str(caught.value).endswith(
         "t.csv: no column 'label' (label); did you mean 'lable'?; no column 'patient' (group); "
-        "the columns are path, lable, x, x"
+        "the columns are path, lable, x, x; rename one of them, or name the one that is meant as label and group"
     )
     with pytest.raises(DataError, match="column 'x' is there 2 times"):
         found.check_columns({"x": "group"})

@@ -212,7 +212,8 @@ def test_files_that_are_not_there_are_one_error_with_the_first_twenty(tmp_path: 
 
 def test_a_missing_column_comes_with_those_that_are_there(tmp_path: Path) -> None:
     assert refusal(tmp_path, "file,lable", "1.jpg,cat") == (
-        "t.csv: no column 'path' (path); no column 'label' (label); did you mean 'lable'?; the columns are file, lable"
+        "t.csv: no column 'path' (path); no column 'label' (label); did you mean 'lable'?; the columns are file, "
+        "lable; rename one of them, or name the one that is meant as path and label"
     )
     assert "no column 'dog' (one of classes)" in refusal(tmp_path, "path,cat", "1.jpg,1", classes=("cat", "dog"))
 
