@@ -135,7 +135,9 @@ def test_the_mouse_does_what_the_keys_do(chromium: Page, doubtful: Path, tmp_pat
         at(page, "2 of 5")
         page.click("#classes button:nth-child(2)")
         at(page, "3 of 5")
+        assert page.text("#status") == "now green"
         page.click("#kinds button:nth-child(2)")
+        page.wait("document.querySelector('#status').innerText === ''")
         page.click("#images li:nth-child(2) button")
         page.wait("document.querySelector('#images li:nth-child(2) button').getAttribute('aria-pressed') === 'true'")
         page.click("#exclude")
@@ -144,6 +146,7 @@ def test_the_mouse_does_what_the_keys_do(chromium: Page, doubtful: Path, tmp_pat
         page.wait("document.querySelector('#status').innerText === 'undone'")
         page.click("#end")
         page.wait("document.querySelector('#over-title').innerText.startsWith('Finished')")
+        assert page.run("['status', 'keyboard', 'legend'].every((id) => document.getElementById(id).hidden)")
     assert output.read_text() == HEADER + "blue/green too.png,relabel,green\nblue/was red.png,relabel,red\n"
 
 
@@ -168,7 +171,11 @@ def walk_over(tmp_path: Path, classes: int, *, several: bool) -> Walk:
 def test_a_class_among_many_is_found_by_its_name(chromium: Page, tmp_path: Path) -> None:
     with shown(chromium, walk_over(tmp_path, 40, several=False)) as page:
         assert page.text("#classes").split("\n")[0] == "1 class 39"  # the most probable has the first key
+        assert page.text("#file") == f"nothing is corrected yet; what is goes to {tmp_path / 'c.csv'}"
         page.press("/")
+        page.press("q")
+        page.wait("document.querySelector('#found').innerText === 'no class has these letters'")
+        page.run("document.querySelector('#search').value = ''")
         for letter in "s 27":
             page.press(letter)
         page.wait("document.querySelectorAll('#found button').length === 1")

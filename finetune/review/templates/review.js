@@ -52,7 +52,8 @@
     at("bar").max = Math.max(1, summary.total);
     at("bar").value = summary.decided;
     at("far").textContent = `${summary.decided} of ${summary.total} decided`;
-    at("file").textContent = `${summary.relabel + summary.exclude} corrections in ${summary.output}: ${summary.relabel} relabelled, ${summary.exclude} left out`;
+    const made = summary.relabel + summary.exclude;
+    at("file").textContent = made ? `${made} ${made === 1 ? "correction" : "corrections"} in ${summary.output}: ${summary.relabel} relabelled, ${summary.exclude} left out` : `nothing is corrected yet; what is goes to ${summary.output}`;
   }
 
   async function show(next, { quiet = false } = {}) {
@@ -73,6 +74,11 @@
     chosen = Math.max(0, item.images.findIndex((image) => !image.made && image.suggested.action !== "keep"));
     draw();
     if (!quiet) at("title").focus({ preventScroll: false });
+  }
+
+  function turn(next) {
+    at("status").textContent = "";  // it spoke of what was decided before
+    return show(next);
   }
 
   function draw() {
@@ -158,7 +164,8 @@
     return wanted ? summary.classes.map((_, place) => place).filter((place) => summary.classes[place].toLowerCase().includes(wanted)).slice(0, 20) : [];
   }
   function search() {
-    at("found").replaceChildren(...matches().map((place) => classButton(place)));
+    const found = matches().map((place) => classButton(place));
+    at("found").replaceChildren(...(found.length || !at("search").value.trim() ? found : [make("span", "no class has these letters")]));
   }
 
   function choose(place) {
@@ -218,7 +225,7 @@
   function finished() {
     ended = true;
     number = summary.total;
-    for (const one of ["main", "end", "over-back", "kinds"]) at(one).hidden = true;
+    for (const one of ["main", "end", "over-back", "kinds", "status", "keyboard", "legend"]) at(one).hidden = true;
     at("over").hidden = false;
     at("over-title").textContent = "Finished; this page can be closed";
     at("over-text").textContent = summary.advice;
@@ -227,7 +234,7 @@
 
   const actions = {
     Enter: () => accept(false), a: () => accept(true), k: keep, x: exclude, u: undo,
-    ArrowLeft: () => show(number - 1), ArrowRight: () => show(number + 1),
+    ArrowLeft: () => turn(number - 1), ArrowRight: () => turn(number + 1),
     ArrowUp: () => item && choose(Math.max(0, chosen - 1)), ArrowDown: () => item && choose(Math.min(item.images.length - 1, chosen + 1)),
   };
   const anywhere = ["u", "ArrowLeft"];  // also where no item is shown
@@ -262,7 +269,7 @@
       const tab = make("button", `${count} ${KINDS[kind][count === 1 ? 0 : 1]}`);
       tab.type = "button";
       Object.assign(tab.dataset, { first, count });
-      tab.addEventListener("click", () => queue(() => show(first)));
+      tab.addEventListener("click", () => queue(() => turn(first)));
       return tab;
     }));
     progress(summary);
