@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 _PATH = click.Path(path_type=Path)
 _WIDTH = 80
 _EXAMPLES = 3  # of each kind of finding
+_KEYS = 4  # of each finding; an even number, for some name images by pairs
 
 
 @click.command()
@@ -162,9 +163,9 @@ def _group(title: str, findings: "list[Finding]") -> list[str]:
     lines = [title if len(findings) == 1 else f"{title} ({len(findings)})"]
     for finding in findings[:_EXAMPLES]:
         lines += textwrap.wrap(finding.text, _WIDTH, initial_indent="    ", subsequent_indent="      ")[:12]
-        lines += [f"        {shortened(key, _WIDTH - 8)}" for key in finding.keys[:_EXAMPLES]]
-        if len(finding.keys) > _EXAMPLES:
-            lines.append(f"        … and {len(finding.keys) - _EXAMPLES} more")
+        lines += [f"        {shortened(key, _WIDTH - 8)}" for key in finding.keys[:_KEYS]]
+        if len(finding.keys) > _KEYS:
+            lines.append(f"        … and {len(finding.keys) - _KEYS} more")
     if len(findings) > _EXAMPLES:
         lines.append(f"    … and {len(findings) - _EXAMPLES} more; --html or --json shows all")
     return lines
