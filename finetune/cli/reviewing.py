@@ -35,9 +35,11 @@ def review(bundle: Path, output: Path | None, port: int, no_browser: bool) -> No
     from finetune.cli.show import watch
     from finetune.review import server
     from finetune.review.begin import begin
-    from finetune.starter import must_exist
+    from finetune.starter import must_be_a_place, must_exist
 
     must_exist(bundle)
+    if output:
+        must_be_a_place(output)
     opened = Bundle.open(bundle)
     server.packages()
     with watch() as show, Looks() as memory:

@@ -17,10 +17,13 @@ def fitted(text: str, width: int = WIDTH) -> list[str]:
     """The lines of a text in lines of at most so many columns, those that go on further in; words stay whole."""
     lines = []
     for line in text.splitlines():
+        if len(line) <= width:
+            lines.append(line)
+            continue
         margin = " " * (len(line) - len(line.lstrip()))
         lines += textwrap.wrap(
             line, width, subsequent_indent=f"{margin}    ", break_long_words=False, break_on_hyphens=False
-        ) or [""]
+        )
     return lines
 
 

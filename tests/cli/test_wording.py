@@ -13,6 +13,7 @@ def test_a_path_that_is_too_long_keeps_both_ends() -> None:
 def test_lines_break_between_words_and_go_on_further_in() -> None:
     assert fitted("one two three\n    four five", 10) == ["one two", "    three", "    four", "        five"]
     assert fitted("x" * 20, 10) == ["x" * 20]
+    assert fitted("a:\n\n  b  c", 10) == ["a:", "", "  b  c"]
 
 
 def test_the_headline_says_on_which_images() -> None:
