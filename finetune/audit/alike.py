@@ -17,6 +17,7 @@ FEWEST = 20  # different images without which it is not known how alike differen
 BY_CHANCE = 0.5  # pairs of different images that may be expected to agree as well as is asked
 
 _BLOCK = 1024
+_AT_ONCE = 2**24  # pairs of hashes in one product of matrices
 _BATCH = 256
 _SIDE = 32
 _DRAWN = 2000  # pairs that say how alike different images are
@@ -56,40 +57,39 @@ def near(hashes: Sequence[int], greys: np.ndarray) -> Found:
     if len(greys) < 2:
         return Found((), 0, SAME)
     distances, firsts, seconds = candidates(hashes)
-    flat = _unit(greys.reshape(len(greys), -1).astype(np.float32) - greys.mean(axis=(1, 2), dtype=np.float32)[:, None])
-    similar = np.concatenate(
-        [np.zeros(0, bool), *(_rows(flat, firsts[at], seconds[at]) >= SIMILAR for at in _batches(len(firsts), 8192))]
-    )
+    similar = np.zeros(len(firsts), bool)
+    for at in _batches(len(firsts), _BLOCK):
+        similar[at] = likeness(greys[firsts[at]], greys[seconds[at]]) >= SIMILAR
     order = np.lexsort((seconds[similar], firsts[similar], distances[similar]))
     firsts, seconds = firsts[similar][order], seconds[similar][order]
-    details = _details(greys)
     tried = np.full(len(firsts), np.nan, np.float32)
     same = SAME
     for _ in range(_TURNS):
         links = Links(len(greys))
-        pairs, untried = _linked(details, firsts, seconds, tried, same=same, links=links)
-        asked = by_chance(details[_different(details, links, same=same)])
+        pairs, untried = _linked(greys, firsts, seconds, tried, same=same, links=links)
+        asked = by_chance(greys, np.array(_different(greys, links, same=same)))
         if asked <= same:
             break
         same = asked
     return Found(tuple(pairs), untried, same)
 
 
-def by_chance(details: np.ndarray) -> float:
+def by_chance(greys: np.ndarray, different: np.ndarray) -> float:
     """The correlation, aligned, that half a pair of all pairs of different images is expected to reach.
 
-    details: float32 (n, 32, 32), what is left of images when the means around are taken off. Of 2,000 pairs drawn at
-    random, always the same, correlations are made normal (Fisher 1915: artanh) and their tail from the highest
+    greys: uint8 (n, 32, 32); different: the places of different ones among them. Of 2,000 pairs drawn at random, always
+    the same, correlations of details are made normal (Fisher 1915: artanh) and their tail from the highest
     twentieth on is taken for exponential, as steep as it falls between the highest fifth and the highest twentieth;
     that of a normal distribution is steeper, so that too much rather than too little is asked. 0 below 20 images.
     """
-    count = len(details)
+    count = len(different)
     if count < FEWEST:
         return 0.0
     generator = np.random.default_rng(0)
     one = generator.integers(0, count, _DRAWN)
     other = (one + generator.integers(1, count, _DRAWN)) % count
-    values = np.concatenate([_aligned(details[one[at]], details[other[at]]) for at in _batches(_DRAWN, _BATCH)])
+    one, other = different[one], different[other]
+    values = np.concatenate([_agreement(greys[one[at]], greys[other[at]]) for at in _batches(_DRAWN, _BATCH)])
     fifth, twentieth = np.quantile(np.arctanh(np.clip(values, -0.999, 0.999)), [0.8, 0.95])
     beyond = np.log(0.05 * count * (count - 1) / 2 / BY_CHANCE)  # e-folds down the tail
     return float(np.tanh(twentieth + (twentieth - fifth) / np.log(0.2 / 0.05) * beyond))
@@ -104,8 +104,9 @@ def candidates(hashes: Sequence[int]) -> tuple[np.ndarray, np.ndarray, np.ndarra
     words = np.array(hashes, dtype=np.uint64)
     signs = np.unpackbits(words.view(np.uint8).reshape(-1, 8), axis=1).astype(np.float32) * 2 - 1
     found: list[tuple[np.ndarray, np.ndarray, np.ndarray]] = [(np.zeros(0, np.int64),) * 3]
-    for start in range(0, len(words), _BLOCK):
-        product = signs[start : start + _BLOCK] @ signs[start:].T
+    height = min(_BLOCK, _AT_ONCE // max(1, len(words)) + 1)
+    for start in range(0, len(words), height):
+        product = signs[start : start + height] @ signs[start:].T
         rows, columns = np.nonzero(product >= 64 - 2 * BITS)
         behind = columns > rows
         rows, columns = rows[behind], columns[behind]
@@ -155,7 +156,7 @@ class Links:
 
 
 def _linked(
-    details: np.ndarray, firsts: np.ndarray, seconds: np.ndarray, tried: np.ndarray, *, same: float, links: Links
+    greys: np.ndarray, firsts: np.ndarray, seconds: np.ndarray, tried: np.ndarray, *, same: float, links: Links
 ) -> tuple[list[Near], int]:
     """Links the candidates that agree by `same`, in their order, and says which these are and how many were not tried.
 
@@ -167,7 +168,7 @@ def _linked(
         new = [place for place, a, b in pairs if np.isnan(tried[place]) and not links.linked(a, b)]
         if new and np.isfinite(tried).sum() >= MOST:
             return found, len(firsts) - at.start
-        tried[new] = _aligned(details[firsts[new]], details[seconds[new]])
+        tried[new] = _agreement(greys[firsts[new]], greys[seconds[new]])
         for place, a, b in pairs:
             if tried[place] >= same and not links.linked(a, b):
                 links.link(a, b)
@@ -175,7 +176,7 @@ def _linked(
     return found, 0
 
 
-def _different(details: np.ndarray, links: Links, *, same: float) -> list[int]:
+def _different(greys: np.ndarray, links: Links, *, same: float) -> list[int]:
     """One place of each chain; all places of a chain of which most pairs do not agree, for what links it is how alike
     different images are. Twenty pairs of each of the hundred longest chains are asked.
     """
@@ -185,9 +186,9 @@ def _different(details: np.ndarray, links: Links, *, same: float) -> list[int]:
         one = generator.integers(0, len(chain), _OF_A_CHAIN)
         other = (one + generator.integers(1, len(chain), _OF_A_CHAIN)) % len(chain)
         places = np.array(chain)
-        if np.median(_aligned(details[places[one]], details[places[other]])) < same:
+        if np.median(_agreement(greys[places[one]], greys[places[other]])) < same:
             loose.update(chain)
-    return [place for place in range(len(details)) if place in loose or links.root(place) == place]
+    return [place for place in range(len(greys)) if place in loose or links.root(place) == place]
 
 
 def _batches(count: int, size: int) -> Iterator[slice]:
@@ -201,13 +202,17 @@ def _unit(rows: np.ndarray) -> np.ndarray:
     return units
 
 
-def _rows(units: np.ndarray, firsts: np.ndarray, seconds: np.ndarray) -> np.ndarray:
-    return _rows_of(units[firsts], units[seconds])
-
-
 def _rows_of(one: np.ndarray, other: np.ndarray) -> np.ndarray:
     product: np.ndarray = np.einsum("ij,ij->i", one, other)
     return product
+
+
+def _agreement(one: np.ndarray, other: np.ndarray) -> np.ndarray:
+    """How well the details of grey images uint8 (n, 32, 32) agree, aligned, pair by pair: float32 (n,).
+
+    Details are taken of those that are asked about: those of all images would be four times as large as the images.
+    """
+    return _aligned(_details(one), _details(other))
 
 
 def _details(greys: np.ndarray) -> np.ndarray:

@@ -27,7 +27,7 @@ _LUMINANCE = np.array([
 ])  # fmt: skip
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Header:
     """What stands in the file beside its pixels; empty text, None and 1 (upright) where nothing stands.
 

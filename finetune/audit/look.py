@@ -39,7 +39,7 @@ WRONG_SUFFIX = "suffix of another format"
 _CHUNK = 1024  # files under way at a time
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Look:
     """Small facts on one image file.
 

@@ -23,7 +23,7 @@ BAD_SHARE = 0.05
 _CHUNK = 1024  # files under way at a time, so that a large set is streamed
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Sample:
     """An image and its label.
 

@@ -12,35 +12,14 @@ import click
 import numpy as np
 import pytest
 
-from finetune.cli import main
 from finetune.data import unpacked
 from finetune.data.fingerprints import Fingerprints, examine
 from finetune.data.store import Store
+from tests.cli.conftest import Call
 from tests.conftest import draw
 
-Call = Callable[..., tuple[int, str, str]]
 ROOT = Path(__file__).parents[2]
 FACTS = {"backbone": "resnet18", "tap": "stage4", "pool": "avg", "weights": "ab" * 32, "preprocessing": {"size": 224}}
-
-
-@pytest.fixture
-def call(capsys: pytest.CaptureFixture[str]) -> Call:
-    """Calls the command line: (exit code, standard output, standard error)."""
-
-    def run(*arguments: object) -> tuple[int, str, str]:
-        capsys.readouterr()
-        hook = sys.excepthook
-        try:
-            main([str(argument) for argument in arguments])
-            code = 0
-        except SystemExit as end:
-            code = int(end.code or 0)
-        finally:
-            sys.excepthook = hook
-        out, err = capsys.readouterr()
-        return code, out, err
-
-    return run
 
 
 @pytest.fixture

@@ -15,31 +15,11 @@ from finetune import __version__, job
 from finetune.bundle import Bundle
 from finetune.cli import app, main
 from finetune.errors import BrokenInstallation, FinetuneError
+from tests.cli.conftest import Call
 from tests.conftest import draw, draw_classes
 
 Write = Callable[..., Path]
-Call = Callable[..., tuple[int, str, str]]
 ROOT = Path(__file__).parents[2]
-
-
-@pytest.fixture
-def call(capsys: pytest.CaptureFixture[str]) -> Call:
-    """Calls the command line: (exit code, standard output, standard error)."""
-
-    def run(*arguments: object) -> tuple[int, str, str]:
-        capsys.readouterr()
-        hook = sys.excepthook
-        try:
-            main([str(argument) for argument in arguments])
-            code = 0
-        except SystemExit as end:
-            code = int(end.code or 0)
-        finally:
-            sys.excepthook = hook
-        out, err = capsys.readouterr()
-        return code, out, err
-
-    return run
 
 
 @pytest.fixture(scope="module")

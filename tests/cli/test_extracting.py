@@ -1,4 +1,3 @@
-import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -6,31 +5,10 @@ import numpy as np
 import pytest
 
 from finetune import job
-from finetune.cli import main
 from finetune.frozen.table import features
+from tests.cli.conftest import Call
 
-Call = Callable[..., tuple[int, str, str]]
 RANDOM = ("--backbone", "test_resnet", "--weights", "random", "--size", 32)
-
-
-@pytest.fixture
-def call(capsys: pytest.CaptureFixture[str]) -> Call:
-    """Calls the command line: (exit code, standard output, standard error)."""
-
-    def run(*arguments: object) -> tuple[int, str, str]:
-        capsys.readouterr()
-        hook = sys.excepthook
-        try:
-            main([str(argument) for argument in arguments])
-            code = 0
-        except SystemExit as end:
-            code = int(end.code or 0)
-        finally:
-            sys.excepthook = hook
-        out, err = capsys.readouterr()
-        return code, out, err
-
-    return run
 
 
 def test_features_of_a_folder_become_a_file(call: Call, photos: Path, tmp_path: Path) -> None:

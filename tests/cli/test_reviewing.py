@@ -14,14 +14,12 @@ from urllib.parse import urlsplit
 import pytest
 
 from finetune import job
-from finetune.cli import main
+from tests.cli.conftest import Call
 from tests.conftest import draw
 from tests.review.toys import run_doubtful
 
 pytest.importorskip("fastapi", reason="the extra `review` is not installed")
 pytest.importorskip("uvicorn", reason="the extra `review` is not installed")
-
-Call = Callable[..., tuple[int, str, str]]
 Write = Callable[..., Path]
 ROOT = Path(__file__).parents[2]
 
@@ -31,26 +29,6 @@ def bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("FINETUNE_CACHE", str(tmp_path_factory.getbasetemp() / "cache"))
         return run_doubtful(tmp_path_factory.mktemp("doubtful"))
-
-
-@pytest.fixture
-def call(capsys: pytest.CaptureFixture[str]) -> Call:
-    """Calls `finetune review`: (exit code, standard output, standard error)."""
-
-    def run(*arguments: object) -> tuple[int, str, str]:
-        capsys.readouterr()
-        hook = sys.excepthook
-        try:
-            main(["review", *map(str, arguments)])
-            code = 0
-        except SystemExit as end:
-            code = int(end.code or 0)
-        finally:
-            sys.excepthook = hook
-        out, err = capsys.readouterr()
-        return code, out, err
-
-    return run
 
 
 @contextmanager
@@ -128,13 +106,13 @@ def test_nothing_to_review_is_said(call: Call, tmp_path: Path, write_recipe: Wri
     for number in range(12):
         draw(tmp_path / "photos" / "ab"[number % 2] / f"{number}.png", hue=(220, 60, 40), seed=number)
     bundle = job.run(write_recipe(tmp_path / "photos", schedule="head"), output=tmp_path / "run").folder
-    code, out, err = call(bundle)
+    code, out, err = call("review", bundle)
     assert (code, out) == (0, "nothing to review: no suspected label, no copies, no outliers\n")
     assert "the bundle holds no out-of-fold answers" in err
 
 
 def test_a_file_among_the_images_is_refused(call: Call, bundle: Path) -> None:
-    code, out, err = call(bundle, "--output", bundle.parent / "photos" / "c.csv")
+    code, out, err = call("review", bundle, "--output", bundle.parent / "photos" / "c.csv")
     assert (code, out) == (2, "")
     assert "would lie among the images" in err
 
@@ -142,7 +120,7 @@ def test_a_file_among_the_images_is_refused(call: Call, bundle: Path) -> None:
 def test_images_that_are_gone_are_told(call: Call, photos: Path, tmp_path: Path, write_recipe: Write) -> None:
     bundle = job.run(write_recipe(photos, schedule="probe"), output=tmp_path / "run").folder
     (photos / "red" / "000.png").unlink()
-    code, _, err = call(bundle)
+    code, _, err = call("review", bundle)
     assert code == 3
     assert "1 of 24 images" in err
     assert "red/000.png: not there" in err
@@ -150,6 +128,6 @@ def test_images_that_are_gone_are_told(call: Call, photos: Path, tmp_path: Path,
 
 def test_without_the_extra_it_is_said_at_once(call: Call, bundle: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "fastapi", None)
-    code, _, err = call(bundle)
+    code, _, err = call("review", bundle)
     assert code == 2
     assert "a review needs fastapi and uvicorn: pip install 'finetune-vision[review]'" in err
