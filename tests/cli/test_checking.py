@@ -81,7 +81,7 @@ def test_the_page_is_written_and_never_among_the_images(call: Call, scenes: Path
 def test_a_page_that_cannot_be_written_is_refused_before_any_image_is_opened(
     call: Call, scenes: Path, tmp_path: Path
 ) -> None:
-    code, out, err = call(scenes, "--html", tmp_path / "no" / "page.html")
+    code, out, err = call("check", scenes, "--html", tmp_path / "no" / "page.html")
     assert (code, out) == (2, "")
     assert "would lie in a folder that is not there" in err
 
