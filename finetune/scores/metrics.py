@@ -4,7 +4,7 @@ Each statistic is written once, as a function of how often every image counts: a
 weights give the resamples. Means over classes are over the classes that occur.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,10 +16,11 @@ from finetune.scores.intervals import Interval, clustered, groups_of, percentile
 from finetune.scores.mislabelled import errors
 from finetune.scores.predictions import Predictions
 
-__all__ = ["accuracy", "log_loss", "log_losses", "right", "scores", "wilson"]
+__all__ = ["accuracy", "log_loss", "log_losses", "right", "scores", "statistics", "wilson"]
 
 Array = npt.NDArray[Any]
 Table = dict[str, Array]  # name -> (rows, columns): one row per resample, one column per class where there are classes
+Statistics = Callable[[Array], Table]
 Score = dict[str, Any]
 
 NO_IMAGES = "no image of this class"
@@ -47,6 +48,17 @@ def scores(predictions: Predictions, *, resamples: int = 1000) -> dict[str, Any]
     if resamples < 1:
         raise UsageError(f"resamples must be at least 1, but is {resamples}")
     return (_several_labels if predictions.multilabel else _one_label)(predictions, labels, resamples)
+
+
+def statistics(predictions: Predictions) -> Statistics:
+    """Every statistic of the predictions, as a function of weights (rows, n): how often each image counts.
+
+    What it gives is a table: name -> (rows, 1), or (rows, classes) for recall, precision, f1 and with several labels
+    auroc and average_precision, or (rows, k) for top_k; NaN where a row does not define it. The names are those of
+    `scores`. Raises UsageError without labels or without images.
+    """
+    labels = _labels(predictions)
+    return (_several_labels_statistics if predictions.multilabel else _one_label_statistics)(predictions, labels)
 
 
 def accuracy(predictions: Predictions) -> float:
@@ -113,10 +125,10 @@ class _Resampled:
         return float(self.value[name][0, column]), self.draws[name][:, column], groups_of(self.predictions, images)
 
 
-def _resampled(predictions: Predictions, statistics: Callable[[Array], Table], resamples: int) -> _Resampled:
-    tables = [statistics(weights) for weights in resampled_weights(predictions, resamples=resamples)]
+def _resampled(predictions: Predictions, of: Statistics, resamples: int) -> _Resampled:
+    tables = [of(weights) for weights in resampled_weights(predictions, resamples=resamples)]
     draws = {name: np.concatenate([table[name] for table in tables]) for name in tables[0]}
-    return _Resampled(predictions, statistics(np.ones((1, len(predictions)))), draws)
+    return _Resampled(predictions, of(np.ones((1, len(predictions)))), draws)
 
 
 def _score(value: float, interval: Interval | None, reason: str) -> Score:
@@ -131,24 +143,7 @@ def _score(value: float, interval: Interval | None, reason: str) -> Score:
 
 def _one_label(predictions: Predictions, labels: Array, resamples: int) -> dict[str, Any]:
     predicted, classes = predictions.predicted, predictions.classes
-    ranks = _ranks(predictions.logits, labels)
-    ks = [k for k in TOP_K if k < len(classes)]
-    per_image = {
-        "log_loss": log_losses(predictions.logits, labels)[:, None],
-        "brier": _brier(predictions.probabilities, labels)[:, None],
-        "accuracy": (ranks == 0).astype(np.float64)[:, None],
-        "top_k": (ranks[:, None] < np.array(ks)).astype(np.float64),
-    }
-
-    def statistics(weights: Array) -> Table:
-        right = ranks == 0
-        support, named = _totals(weights, labels, len(classes)), _totals(weights, predicted, len(classes))
-        hits = _totals(weights[:, right], labels[right], len(classes))
-        table = _class_table(hits, support, named)
-        table |= {name: _means(weights, columns) for name, columns in per_image.items()}
-        return table | {"balanced_accuracy": _known_mean(table["recall"]), "macro_f1": _known_mean(table["f1"])}
-
-    table = _resampled(predictions, statistics, resamples)
+    table = _resampled(predictions, statistics(predictions), resamples)
     everything = np.ones(len(predictions), dtype=bool)
     confusion = np.zeros((len(classes), len(classes)), dtype=np.int64)
     np.add.at(confusion, (labels, predicted), 1)
@@ -158,10 +153,35 @@ def _one_label(predictions: Predictions, labels: Array, resamples: int) -> dict[
         "macro_f1": table.score("macro_f1", images=everything),
         "log_loss": table.loss("log_loss"),
         "brier": table.loss("brier"),
-        "top_k": {str(k): table.proportion("top_k", i, images=everything) for i, k in enumerate(ks)},
+        "top_k": {str(k): table.proportion("top_k", i, images=everything) for i, k in enumerate(_ks(classes))},
         "per_class": [_class_row(table, i, actual=labels == i, named=predicted == i) for i in range(len(classes))],
         "confusion": confusion.tolist(),
     }
+
+
+def _one_label_statistics(predictions: Predictions, labels: Array) -> Statistics:
+    predicted, classes = predictions.predicted, predictions.classes
+    ranks = _ranks(predictions.logits, labels)
+    right = ranks == 0
+    per_image = {
+        "log_loss": log_losses(predictions.logits, labels)[:, None],
+        "brier": _brier(predictions.probabilities, labels)[:, None],
+        "accuracy": right.astype(np.float64)[:, None],
+        "top_k": (ranks[:, None] < np.array(_ks(classes))).astype(np.float64),
+    }
+
+    def of(weights: Array) -> Table:
+        support, named = _totals(weights, labels, len(classes)), _totals(weights, predicted, len(classes))
+        hits = _totals(weights[:, right], labels[right], len(classes))
+        table = _class_table(hits, support, named)
+        table |= {name: _means(weights, columns) for name, columns in per_image.items()}
+        return table | {"balanced_accuracy": _known_mean(table["recall"]), "macro_f1": _known_mean(table["f1"])}
+
+    return of
+
+
+def _ks(classes: Sequence[str]) -> list[int]:
+    return [k for k in TOP_K if k < len(classes)]
 
 
 def _ranks(logits: Array, labels: Array) -> Array:
@@ -191,26 +211,7 @@ def _totals(weights: Array, labels: Array, classes: int) -> Array:
 
 def _several_labels(predictions: Predictions, labels: Array, resamples: int) -> dict[str, Any]:
     predicted = predictions.predicted
-    actual, named, both = (a.astype(np.float64) for a in (labels, predicted, labels & predicted))
-    per_image = {
-        "log_loss": log_losses(predictions.logits, labels)[:, None],
-        "brier": ((predictions.probabilities - labels) ** 2).mean(axis=1)[:, None],
-        "subset_accuracy": (labels == predicted).all(axis=1).astype(np.float64)[:, None],
-    }
-    rankings = [_Ranking(predictions.logits[:, i], labels[:, i]) for i in range(labels.shape[1])]
-
-    def statistics(weights: Array) -> Table:
-        # whole numbers below 2**53: exact whatever the order in which they are summed
-        hits, support, guessed = weights @ both, weights @ actual, weights @ named
-        table = _class_table(hits, support, guessed)
-        table |= {name: _means(weights, columns) for name, columns in per_image.items()}
-        areas = [ranking.areas(weights) for ranking in rankings]
-        table["auroc"] = np.stack([auroc for auroc, _ in areas], axis=1)
-        table["average_precision"] = np.stack([precision for _, precision in areas], axis=1)
-        table["micro_f1"] = _ratio(2 * hits.sum(axis=1), (support + guessed).sum(axis=1))[:, None]
-        return table | {f"macro_{name}": _known_mean(table[name]) for name in ("f1", "auroc", "average_precision")}
-
-    table = _resampled(predictions, statistics, resamples)
+    table = _resampled(predictions, statistics(predictions), resamples)
     everything = np.ones(len(predictions), dtype=bool)
     means = {"macro_f1": NO_LABELS, "micro_f1": NO_LABELS, "macro_auroc": ONE_KIND, "macro_average_precision": ONE_KIND}
     rows = []
@@ -226,6 +227,30 @@ def _several_labels(predictions: Predictions, labels: Array, resamples: int) -> 
         "per_class": rows,
         "errors": errors(predictions),
     }
+
+
+def _several_labels_statistics(predictions: Predictions, labels: Array) -> Statistics:
+    predicted = predictions.predicted
+    actual, named, both = (a.astype(np.float64) for a in (labels, predicted, labels & predicted))
+    per_image = {
+        "log_loss": log_losses(predictions.logits, labels)[:, None],
+        "brier": ((predictions.probabilities - labels) ** 2).mean(axis=1)[:, None],
+        "subset_accuracy": (labels == predicted).all(axis=1).astype(np.float64)[:, None],
+    }
+    rankings = [_Ranking(predictions.logits[:, i], labels[:, i]) for i in range(labels.shape[1])]
+
+    def of(weights: Array) -> Table:
+        # whole numbers below 2**53: exact whatever the order in which they are summed
+        hits, support, guessed = weights @ both, weights @ actual, weights @ named
+        table = _class_table(hits, support, guessed)
+        table |= {name: _means(weights, columns) for name, columns in per_image.items()}
+        areas = [ranking.areas(weights) for ranking in rankings]
+        table["auroc"] = np.stack([auroc for auroc, _ in areas], axis=1)
+        table["average_precision"] = np.stack([precision for _, precision in areas], axis=1)
+        table["micro_f1"] = _ratio(2 * hits.sum(axis=1), (support + guessed).sum(axis=1))[:, None]
+        return table | {f"macro_{name}": _known_mean(table[name]) for name in ("f1", "auroc", "average_precision")}
+
+    return of
 
 
 class _Ranking:
