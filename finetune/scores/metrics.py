@@ -12,11 +12,11 @@ import numpy as np
 import numpy.typing as npt
 
 from finetune.errors import UsageError
-from finetune.scores.intervals import Interval, clustered, groups_of, percentiles, resampled_weights, wilson
+from finetune.scores.intervals import Interval, groups_of, mean, resampled_share, resampled_weights, wilson
 from finetune.scores.mislabelled import errors
 from finetune.scores.predictions import Predictions
 
-__all__ = ["accuracy", "log_loss", "log_losses", "right", "scores", "statistics", "wilson"]
+__all__ = ["accuracy", "log_loss", "log_losses", "losses", "right", "scores", "statistics", "wilson"]
 
 Array = npt.NDArray[Any]
 Table = dict[str, Array]  # name -> (rows, columns): one row per resample, one column per class where there are classes
@@ -39,9 +39,9 @@ def scores(predictions: Predictions, *, resamples: int = 1000) -> dict[str, Any]
     over labels), per_class, and errors as `mislabelled.errors` has them; a label is predicted where its probability is
     above its threshold.
 
-    Proportions (accuracy, top-k, recall, precision) have Wilson's interval, all else the percentile bootstrap; where
-    there are groups, everything is resampled by group, and proportions have `intervals.clustered`. A score that is not
-    defined has value None and a "reason".
+    Proportions (accuracy, top-k, recall, precision) have Wilson's interval, other scores within 0..1, and all of images
+    in groups, `intervals.resampled_share`, from resamples of images or of whole groups, and losses `intervals.mean`.
+    A score that is not defined has value None and a "reason".
     Raises UsageError without labels or without images.
     """
     labels = _labels(predictions)
@@ -81,6 +81,13 @@ def log_losses(logits: Array, labels: Array) -> Array:
     return np.asarray(np.log(np.exp(exact).sum(axis=1)) - np.take_along_axis(exact, labels[:, None], axis=1)[:, 0])
 
 
+def losses(predictions: Predictions) -> dict[str, Array]:
+    """log_loss and brier of each image, float64 (n,); with several labels their means over labels."""
+    labels, chances = _labels(predictions), predictions.probabilities
+    brier = ((chances - labels) ** 2).mean(axis=1) if predictions.multilabel else _brier(chances, labels)
+    return {"log_loss": log_losses(predictions.logits, labels), "brier": brier}
+
+
 def right(logits: Array, labels: Array) -> Array:
     """bool (n,): whether an image is answered right; of labels bool (n, classes) all of them, each at a half."""
     if labels.ndim == 2:
@@ -105,21 +112,18 @@ class _Resampled:
     draws: Table
 
     def score(self, name: str, column: int = 0, *, images: Array, reason: str = "") -> Score:
-        """A percentile bootstrap interval; `images` (bool) are those the score rests on."""
+        """The interval of a score within 0..1 that is no plain share; `images` (bool) are those it rests on."""
         value, draws, units = self._of(name, column, images)
-        return _score(value, percentiles(draws, value=value, otherwise=wilson(value * units, units)), reason)
+        if np.isnan(value):
+            return _score(value, None, reason)
+        return _score(value, resampled_share(value, draws, units=units, n=int(images.sum())), reason)
 
     def proportion(self, name: str, column: int = 0, *, images: Array, reason: str = "") -> Score:
         """Wilson's interval, or by group where there are groups; `images` (bool) are those that are counted."""
-        value, draws, units = self._of(name, column, images)
+        value, _, units = self._of(name, column, images)
         if self.predictions.groups is None or np.isnan(value):
             return _score(value, wilson(value * units, units), reason)
-        return _score(value, clustered(value, draws, units=units, n=int(images.sum())), reason)
-
-    def loss(self, name: str) -> Score:
-        """A percentile bootstrap interval of a mean without an upper bound: a single image has none."""
-        value, draws, units = self._of(name, 0, np.ones(len(self.predictions), dtype=bool))
-        return _score(value, percentiles(draws, value=value, otherwise=(value, value)) if units > 1 else None, "")
+        return self.score(name, column, images=images, reason=reason)
 
     def _of(self, name: str, column: int, images: Array) -> tuple[float, Array, int]:
         return float(self.value[name][0, column]), self.draws[name][:, column], groups_of(self.predictions, images)
@@ -129,6 +133,14 @@ def _resampled(predictions: Predictions, of: Statistics, resamples: int) -> _Res
     tables = [of(weights) for weights in resampled_weights(predictions, resamples=resamples)]
     draws = {name: np.concatenate([table[name] for table in tables]) for name in tables[0]}
     return _Resampled(predictions, of(np.ones((1, len(predictions)))), draws)
+
+
+def _losses(predictions: Predictions) -> dict[str, Score]:
+    """A mean without an upper bound that is worth naming: a single image has no interval."""
+    return {
+        name: _score(float(values.mean()), mean(values, predictions), "")
+        for name, values in losses(predictions).items()
+    }
 
 
 def _score(value: float, interval: Interval | None, reason: str) -> Score:
@@ -151,8 +163,7 @@ def _one_label(predictions: Predictions, labels: Array, resamples: int) -> dict[
         "accuracy": table.proportion("accuracy", images=everything),
         "balanced_accuracy": table.score("balanced_accuracy", images=everything),
         "macro_f1": table.score("macro_f1", images=everything),
-        "log_loss": table.loss("log_loss"),
-        "brier": table.loss("brier"),
+        **_losses(predictions),
         "top_k": {str(k): table.proportion("top_k", i, images=everything) for i, k in enumerate(_ks(classes))},
         "per_class": [_class_row(table, i, actual=labels == i, named=predicted == i) for i in range(len(classes))],
         "confusion": confusion.tolist(),
@@ -164,8 +175,7 @@ def _one_label_statistics(predictions: Predictions, labels: Array) -> Statistics
     ranks = _ranks(predictions.logits, labels)
     right = ranks == 0
     per_image = {
-        "log_loss": log_losses(predictions.logits, labels)[:, None],
-        "brier": _brier(predictions.probabilities, labels)[:, None],
+        **{name: values[:, None] for name, values in losses(predictions).items()},
         "accuracy": right.astype(np.float64)[:, None],
         "top_k": (ranks[:, None] < np.array(_ks(classes))).astype(np.float64),
     }
@@ -222,8 +232,7 @@ def _several_labels(predictions: Predictions, labels: Array, resamples: int) -> 
     return {
         "subset_accuracy": table.proportion("subset_accuracy", images=everything),
         **{name: table.score(name, images=everything, reason=reason) for name, reason in means.items()},
-        "log_loss": table.loss("log_loss"),
-        "brier": table.loss("brier"),
+        **_losses(predictions),
         "per_class": rows,
         "errors": errors(predictions),
     }
@@ -233,8 +242,7 @@ def _several_labels_statistics(predictions: Predictions, labels: Array) -> Stati
     predicted = predictions.predicted
     actual, named, both = (a.astype(np.float64) for a in (labels, predicted, labels & predicted))
     per_image = {
-        "log_loss": log_losses(predictions.logits, labels)[:, None],
-        "brier": ((predictions.probabilities - labels) ** 2).mean(axis=1)[:, None],
+        **{name: values[:, None] for name, values in losses(predictions).items()},
         "subset_accuracy": (labels == predicted).all(axis=1).astype(np.float64)[:, None],
     }
     rankings = [_Ranking(predictions.logits[:, i], labels[:, i]) for i in range(labels.shape[1])]
