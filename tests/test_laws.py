@@ -322,7 +322,7 @@ def test_nothing_above_the_line_loads_torch(photos: Path, tmp_path: Path, write_
     above = [name for name in modules() if name.split(".")[0] in ABOVE_THE_LINE]
     commands = [
         ["--help"], ["run", "--help"], ["init", str(photos), "--output", "new.yaml"], ["check", str(photos)],
-        ["check", str(recipe)], ["plan", str(recipe)], ["report", str(bundle)], ["backbones", "resnet*"], ["schema"],
+        ["check", str(recipe)], ["plan", str(recipe)], ["report", str(bundle)], ["runs", str(tmp_path)], ["backbones", "resnet*"], ["schema"],
     ]  # fmt: skip
     code = f"""
 import importlib
