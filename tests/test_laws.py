@@ -204,7 +204,7 @@ def test_a_picture_in_memory_gets_the_answer_of_its_file_within_three_hundredths
 # 5. rooms
 
 ROOMS = (
-    "errors", "scores", "recipe", "data", "audit", "starter", "bundle", "report", "review",
+    "errors", "scores", "recipe", "data", "audit", "starter", "bundle", "compare", "report", "review",
     "runtime", "views", "model", "predict", "frozen", "train", "choose", "diagnose", "record",
     "underway", "crossval", "job", "sklearn", "cli",
 )  # fmt: skip
@@ -322,7 +322,8 @@ def test_nothing_above_the_line_loads_torch(photos: Path, tmp_path: Path, write_
     above = [name for name in modules() if name.split(".")[0] in ABOVE_THE_LINE]
     commands = [
         ["--help"], ["run", "--help"], ["init", str(photos), "--output", "new.yaml"], ["check", str(photos)],
-        ["check", str(recipe)], ["plan", str(recipe)], ["report", str(bundle)], ["runs", str(tmp_path)], ["backbones", "resnet*"], ["schema"],
+        ["check", str(recipe)], ["plan", str(recipe)], ["report", str(bundle)], ["backbones", "resnet*"], ["schema"],
+        ["runs", str(tmp_path)],
     ]  # fmt: skip
     code = f"""
 import importlib
