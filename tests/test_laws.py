@@ -319,11 +319,12 @@ def run_without_torch(code: str, *, cwd: Path) -> subprocess.CompletedProcess[st
 def test_nothing_above_the_line_loads_torch(photos: Path, tmp_path: Path, write_recipe: Write) -> None:
     recipe = write_recipe(photos)
     bundle = job.run(recipe, output=tmp_path / "bundle").folder
+    again = shutil.copytree(bundle, tmp_path / "again")
     above = [name for name in modules() if name.split(".")[0] in ABOVE_THE_LINE]
     commands = [
         ["--help"], ["run", "--help"], ["init", str(photos), "--output", "new.yaml"], ["check", str(photos)],
         ["check", str(recipe)], ["plan", str(recipe)], ["report", str(bundle)], ["backbones", "resnet*"], ["schema"],
-        ["runs", str(tmp_path)],
+        ["runs", str(tmp_path)], ["compare", str(bundle), str(again)],
     ]  # fmt: skip
     code = f"""
 import importlib

@@ -18,6 +18,22 @@ _BUFFERS = ("running_mean", "running_var", "num_batches_tracked")  # of BatchNor
 _LONGEST_HEADER = 2**26
 
 
+@dataclass(frozen=True)
+class Calibration:
+    """The expected calibration error of the answers, 0..1; between which values that of a calibrated model with the
+    same confidences would lie (95 %); the temperature that the bundle divides its logits by, where it says so.
+    """
+
+    ece: float
+    band: tuple[float, float]
+    temperature: float | None
+
+    @property
+    def within(self) -> bool:
+        """Whether a calibrated model might have this error."""
+        return self.ece <= self.band[1]
+
+
 @dataclass(frozen=True, eq=False)
 class Side:
     """A finished bundle with its answers to the images whose scores speak.
@@ -38,6 +54,31 @@ class Side:
     def shown(self) -> str:
         """The folder, for messages."""
         return repr(printable(str(self.bundle.folder)))
+
+    @property
+    def learnt_from(self) -> int | None:
+        """The number of training images."""
+        count = self.bundle.facts.get("images", {}).get("train")
+        return count if isinstance(count, int) else None
+
+    @property
+    def calibration(self) -> Calibration | None:
+        """What metrics.json says of the confidence of these answers; None in a bundle that does not say it. Raises
+        BundleError where that is damaged.
+        """
+        found = self.bundle.metrics[self.part].get("calibration")
+        if found is None:
+            return None
+        try:
+            low, high = (float(end) for end in found["ece_band"])
+            temperature = found.get("temperature") or {}
+            value = temperature.get("value")
+            return Calibration(float(found["ece"]), (low, high), None if value is None else float(value))
+        except (TypeError, ValueError, KeyError, AttributeError) as error:
+            place = repr(printable(str(self.bundle.folder / "metrics.json")))
+            raise BundleError(
+                f"{place} is damaged: {self.part} has a calibration without its ece and ece_band"
+            ) from error
 
 
 def read(folder: Path) -> Side:
