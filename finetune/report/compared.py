@@ -63,6 +63,7 @@ def render(comparison: Comparison) -> str:
         "several": comparison.several,
         "sections": [(name, title) for name, title in SECTIONS.items() if name != "calibration" or calibrated],
         "runs": [{"folder": str(side.bundle.folder), "learnt": verdict.learnt(side)} for side in comparison.sides],
+        "deeper": "h4" if len(comparison.pairs) > 1 else "h3",  # below the heading of a pair, if it has one
         "notes": verdict.notes(comparison),
         "scores": _scores(comparison),
         "pairs": [_pair(comparison, pair, pictures) for pair in comparison.pairs],
