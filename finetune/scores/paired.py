@@ -1,4 +1,4 @@
-"""Two classifiers asked about the same images: how much better the one is than the other, and whether that is chance."""
+"""Two classifiers asked about the same images: how much better one is than the other, and whether that is chance."""
 
 import math
 from collections.abc import Sequence
