@@ -10,6 +10,7 @@ if TYPE_CHECKING:
     from finetune.compare.comparison import Comparison, Pair
 
 _PATH = click.Path(path_type=Path)
+_TOGETHER = "\u00a0=\u00a0"  # is not broken
 _CLASSES = 10  # shown of each pair
 _FLIPS = 5  # shown of each kind
 _KEYS = 20  # shown of recipes
@@ -41,7 +42,7 @@ def compare(bundles: tuple[Path, ...], page: Path | None, as_json: bool) -> None
     if as_json:
         click.echo(json.dumps(found.to_dict(), indent=1, allow_nan=False))
     else:
-        click.echo("\n".join(text(found)).replace("−", "-"))
+        click.echo("\n".join(text(found)))
 
 
 def text(comparison: "Comparison") -> list[str]:
@@ -51,7 +52,8 @@ def text(comparison: "Comparison") -> list[str]:
 
     notes = [line for note in verdict.notes(comparison) for line in fitted(note)]
     pairs = [line for pair in comparison.pairs for line in ["", *_pair(comparison, pair)]]
-    return [*_sides(comparison), *notes, *pairs, "", *_recipe(comparison)]
+    lines = [*_sides(comparison), *notes, *pairs, "", *_recipe(comparison)]
+    return [line.replace(_TOGETHER, " = ").replace("−", "-") for line in lines]
 
 
 def _sides(comparison: "Comparison") -> list[str]:
@@ -62,20 +64,23 @@ def _sides(comparison: "Comparison") -> list[str]:
     from finetune.errors import size
     from finetune.recipe.cost import duration
 
-    lines, rows = [], []
-    header = ["", *(NAMES[name] for name in (comparison.metric, *METRICS)), "time", "file", "parameters"]
-    for letter, side, place in zip(LETTERS, comparison.sides, range(len(comparison.sides)), strict=False):
-        how = f"  {learnt(side)}"
+    lines = []
+    scores = [["", *(NAMES[name] for name in (comparison.metric, *METRICS)), "ECE (if calibrated)"]]
+    costs = [["", "time", "file", "parameters", "learnt from"]]
+    for place, side in enumerate(comparison.sides):
+        letter, how = LETTERS[place], f"  {learnt(side)}"
         lines.append(f"{letter}  {shortened(str(side.bundle.folder), max(20, WIDTH - 3 - len(how)))}{how}")
-        scores = comparison.scores(place)
-        rows.append(
+        found, (low, high) = comparison.scores(place), side.calibration.band
+        values = ["-" if found[name]["value"] is None else f"{found[name]['value']:.3f}" for name in METRICS]
+        error = f"{side.calibration.ece:.3f} ({low:.3f} to {high:.3f})"
+        scores.append([letter, interval(found[comparison.metric]), *values, error])
+        costs.append(
             [
                 letter,
-                interval(scores[comparison.metric]),
-                *(f"{scores[name]['value']:.3f}" if scores[name]["value"] is not None else "-" for name in METRICS),
                 "-" if side.row.seconds is None else duration(side.row.seconds),
                 "-" if side.size is None else size(side.size),
-                "-" if side.parameters is None else f"{side.parameters / 1e6:.1f} M",
+                "-" if side.parameters is None else f"{side.parameters / 1e6:.2f} M",
+                "-" if side.learnt_from is None else f"{side.learnt_from:,} images",
             ]
         )
     kinds = "labels" if comparison.several else "classes"
@@ -83,7 +88,7 @@ def _sides(comparison: "Comparison") -> list[str]:
         f"on the same {comparison.images} {PARTS[comparison.part]} images of {len(comparison.classes)} {kinds}; "
         "95 % intervals in brackets"
     )
-    return [*lines, "", *_table([header, *rows])]
+    return [*lines, "", *_table(scores), "", *_table(costs)]
 
 
 def _pair(comparison: "Comparison", pair: "Pair") -> list[str]:
@@ -96,7 +101,7 @@ def _pair(comparison: "Comparison", pair: "Pair") -> list[str]:
     scores = [[verdict.NAMES[name], _change(pair.differences[name])] for name in (comparison.metric, *METRICS)]
     lines += [f"    {line}" for line in _table(scores)]
     for sentence in (verdict.verdict(comparison, pair), verdict.test(comparison, pair)):
-        lines += fitted(f"    {sentence}")
+        lines += fitted(f"    {sentence.replace(' = ', _TOGETHER)}")
     return [*lines, *_classes(comparison, pair), *_flips(pair)]
 
 

@@ -95,7 +95,7 @@ class Comparison:
             "folder": str(side.bundle.folder),
             "name": row.name,
             "scores": self.scores(place),
-            "calibration": None if side.calibration is None else asdict(side.calibration),
+            "calibration": {"ece": side.calibration.ece, "ece_band": list(side.calibration.band)},
             "learnt_from": side.learnt_from,
             "schedule": row.schedule,
             "tier": row.tier,

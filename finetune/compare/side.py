@@ -11,6 +11,7 @@ from finetune.bundle import Bundle
 from finetune.bundle.shelf import Row, asked, row
 from finetune.errors import BundleError, UsageError, cell, printable
 from finetune.scores.predictions import Predictions
+from finetune.scores.reliability import calibration
 
 WEIGHTS = "model.safetensors"
 
@@ -21,17 +22,11 @@ _LONGEST_HEADER = 2**26
 @dataclass(frozen=True)
 class Calibration:
     """The expected calibration error of the answers, 0..1; between which values that of a calibrated model with the
-    same confidences would lie (95 %); the temperature that the bundle divides its logits by, where it says so.
+    same confidences would lie (95 %).
     """
 
     ece: float
     band: tuple[float, float]
-    temperature: float | None
-
-    @property
-    def within(self) -> bool:
-        """Whether a calibrated model might have this error."""
-        return self.ece <= self.band[1]
 
 
 @dataclass(frozen=True, eq=False)
@@ -47,6 +42,7 @@ class Side:
     part: str
     predictions: Predictions
     hashes: tuple[str, ...]
+    calibration: Calibration
     parameters: int | None
     size: int | None
 
@@ -60,25 +56,6 @@ class Side:
         """The number of training images."""
         count = self.bundle.facts.get("images", {}).get("train")
         return count if isinstance(count, int) else None
-
-    @property
-    def calibration(self) -> Calibration | None:
-        """What metrics.json says of the confidence of these answers; None in a bundle that does not say it. Raises
-        BundleError where that is damaged.
-        """
-        found = self.bundle.metrics[self.part].get("calibration")
-        if found is None:
-            return None
-        try:
-            low, high = (float(end) for end in found["ece_band"])
-            temperature = found.get("temperature") or {}
-            value = temperature.get("value")
-            return Calibration(float(found["ece"]), (low, high), None if value is None else float(value))
-        except (TypeError, ValueError, KeyError, AttributeError) as error:
-            place = repr(printable(str(self.bundle.folder / "metrics.json")))
-            raise BundleError(
-                f"{place} is damaged: {self.part} has a calibration without its ece and ece_band"
-            ) from error
 
 
 def read(folder: Path) -> Side:
@@ -104,9 +81,21 @@ def read(folder: Path) -> Side:
         part=part,
         predictions=predictions,
         hashes=_hashes(bundle, predictions),
+        calibration=_calibration(bundle, part, predictions),
         parameters=parameters,
         size=size,
     )
+
+
+def _calibration(bundle: Bundle, part: str, predictions: Predictions) -> Calibration:
+    """What metrics.json says of it, or in a bundle that is older than that, what follows from the answers."""
+    found = bundle.metrics[part].get("calibration") or calibration(predictions)
+    try:
+        low, high = (float(end) for end in found["ece_band"])
+        return Calibration(float(found["ece"]), (low, high))
+    except (TypeError, ValueError, KeyError) as error:
+        place = repr(printable(str(bundle.folder / "metrics.json")))
+        raise BundleError(f"{place} is damaged: {part} has a calibration without its ece and ece_band") from error
 
 
 def _hashes(bundle: Bundle, predictions: Predictions) -> tuple[str, ...]:

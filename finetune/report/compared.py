@@ -29,7 +29,7 @@ SECTIONS = {
     "scores": "Scores",
     "classes": "Classes",
     "flips": "Flipped images",
-    "calibration": "Confidence",
+    "confidence": "Confidence",
     "cost": "Cost",
     "recipe": "Recipe",
 }
@@ -52,7 +52,6 @@ def render(comparison: Comparison) -> str:
     """
     shown = [flip.sha256 for pair in comparison.pairs for kind in _kinds(pair) for flip in kind[:SHOWN]]
     pictures = sprite(comparison.sides, shown)
-    calibrated = calibration(comparison)
     values = {
         "title": " and ".join(dict.fromkeys(side.row.name or "a run" for side in comparison.sides)),
         "letters": LETTERS,
@@ -61,7 +60,7 @@ def render(comparison: Comparison) -> str:
         "groups": comparison.groups,
         "classes": comparison.classes,
         "several": comparison.several,
-        "sections": [(name, title) for name, title in SECTIONS.items() if name != "calibration" or calibrated],
+        "sections": list(SECTIONS.items()),
         "runs": [{"folder": str(side.bundle.folder), "learnt": verdict.learnt(side)} for side in comparison.sides],
         "deeper": "h4" if len(comparison.pairs) > 1 else "h3",  # below the heading of a pair, if it has one
         "notes": verdict.notes(comparison),
@@ -69,7 +68,7 @@ def render(comparison: Comparison) -> str:
         "pairs": [_pair(comparison, pair, pictures) for pair in comparison.pairs],
         "sprite": pictures.jpeg,
         "any_flips": bool(shown),
-        "calibration": calibrated,
+        "confidence": confidence(comparison),
         "cost": cost(comparison),
         "recipe": [(change.key, [_plain(value) for value in change.values]) for change in comparison.recipe],
     }
@@ -88,24 +87,10 @@ def cost(comparison: Comparison) -> list[tuple[str, str, list[str]]]:
     return [row for row in rows if any(cell != words.NOTHING for cell in row[2])]
 
 
-def calibration(comparison: Comparison) -> list[tuple[str, str, list[tuple[str, str]]]]:
-    """Rows of what is known of the confidence of each bundle: a name, what it is, and a cell with what stands below."""
+def confidence(comparison: Comparison) -> list[tuple[str, str]]:
+    """How far the confidence of each bundle is from its accuracy, and within what a calibrated model's would lie."""
     found = [side.calibration for side in comparison.sides]
-    if not any(found):
-        return []
-    errors = [
-        (words.number(one.ece), f"calibrated: {one.band[0]:.3f}–{one.band[1]:.3f}") if one else (words.NOTHING, "")
-        for one in found
-    ]
-    temperatures = [(_shown(one.temperature if one else None, "{:.2f}".format), "") for one in found]
-    return [
-        (
-            "Calibration error",
-            "how far confidence and accuracy lie apart, and within what a calibrated model's would lie",
-            errors,
-        ),
-        ("Temperature", "by which logits are divided; above 1 the network was too sure", temperatures),
-    ]
+    return [(words.number(one.ece), f"calibrated: {one.band[0]:.3f}–{one.band[1]:.3f}") for one in found]
 
 
 def _shown(value: Any, shown: Callable[[Any], str]) -> str:

@@ -7,7 +7,9 @@ import numpy as np
 import pytest
 
 from finetune.compare.comparison import LETTERS, METRICS, Comparison, compare
+from finetune.compare.side import Calibration
 from finetune.errors import BundleError, UsageError
+from finetune.scores.reliability import calibration
 from tests.compare.toys import CLASSES, RECIPE, answers, bundle
 
 WORSE = range(0, 30, 2)
@@ -140,23 +142,21 @@ def test_the_schema_is_stable_and_plain(tmp_path: Path) -> None:
     assert told["recipe"] == [{"key": "train.batch_size", "values": [16, 32]}]
 
 
-def test_what_metrics_say_of_confidence_goes_along(tmp_path: Path) -> None:
+def test_what_metrics_say_of_confidence_goes_along_or_follows_from_the_answers(tmp_path: Path) -> None:
     made = [bundle(tmp_path / name, sealed=False) for name in ("1", "2", "3")]
     metrics = made[0].metrics
-    said = {"ece": 0.04, "ece_band": [0.01, 0.05], "temperature": {"value": 1.3, "chosen_on": "validation"}}
-    metrics["test"]["calibration"] = said
+    metrics["test"]["calibration"] = {"ece": 0.04, "ece_band": [0.01, 0.05]}
     made[0].write_json("metrics.json", metrics)
     metrics["test"]["calibration"] = {"ece": 0.04}
     made[2].write_json("metrics.json", metrics)
     for one in made:
         one.seal()
     found = compare([made[0].folder, made[1].folder])
-    assert found.to_dict()["bundles"][0]["calibration"] == {"ece": 0.04, "band": (0.01, 0.05), "temperature": 1.3}
-    assert found.sides[1].calibration is None
-    assert found.sides[0].calibration is not None
-    assert found.sides[0].calibration.within
+    assert found.to_dict()["bundles"][0]["calibration"] == {"ece": 0.04, "ece_band": [0.01, 0.05]}
+    computed = calibration(found.sides[1].predictions)
+    assert found.sides[1].calibration == Calibration(computed["ece"], tuple(computed["ece_band"]))
     with pytest.raises(BundleError, match="a calibration without its ece and ece_band"):
-        compare([made[0].folder, made[2].folder]).to_dict()
+        compare([made[0].folder, made[2].folder])
 
 
 def test_fewer_than_two_or_the_same_twice_is_no_comparison(tmp_path: Path) -> None:
