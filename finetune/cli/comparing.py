@@ -59,7 +59,8 @@ def text(comparison: "Comparison") -> list[str]:
 def _sides(comparison: "Comparison") -> list[str]:
     """Which bundles these are, on which images, their scores and what they cost."""
     from finetune.cli.wording import WIDTH, interval, shortened
-    from finetune.compare.comparison import LETTERS, METRICS
+    from finetune.compare.comparison import LETTERS
+    from finetune.compare.side import METRICS
     from finetune.compare.verdict import NAMES, PARTS, learnt
     from finetune.errors import size
     from finetune.recipe.cost import duration
@@ -70,7 +71,7 @@ def _sides(comparison: "Comparison") -> list[str]:
     for place, side in enumerate(comparison.sides):
         letter, how = LETTERS[place], f"  {learnt(side)}"
         lines.append(f"{letter}  {shortened(str(side.bundle.folder), max(20, WIDTH - 3 - len(how)))}{how}")
-        found, (low, high) = comparison.scores(place), side.calibration.band
+        found, (low, high) = side.scores, side.calibration.band
         values = ["-" if found[name]["value"] is None else f"{found[name]['value']:.3f}" for name in METRICS]
         error = f"{side.calibration.ece:.3f} ({low:.3f} to {high:.3f})"
         scores.append([letter, interval(found[comparison.metric]), *values, error])
@@ -95,7 +96,8 @@ def _pair(comparison: "Comparison", pair: "Pair") -> list[str]:
     """What differs between two: scores, classes, images."""
     from finetune.cli.wording import fitted
     from finetune.compare import verdict
-    from finetune.compare.comparison import LETTERS, METRICS
+    from finetune.compare.comparison import LETTERS
+    from finetune.compare.side import METRICS
 
     lines = [f"{LETTERS[pair.second]} - {LETTERS[pair.first]}"]
     scores = [[verdict.NAMES[name], _change(pair.differences[name])] for name in (comparison.metric, *METRICS)]
@@ -161,6 +163,8 @@ def _change(score: dict[str, Any]) -> str:
     """'+0.013 [-0.020, +0.046]', or a dash."""
     if score["value"] is None:
         return "-"
+    if score["low"] is None:  # of a single image or group
+        return f"{score['value']:+.3f}"
     return f"{score['value']:+.3f} [{score['low']:+.3f}, {score['high']:+.3f}]"
 
 

@@ -4,12 +4,11 @@ from typing import Any
 
 import numpy as np
 
+from finetune.compare.side import CLASS_SCORES
 from finetune.errors import UsageError
 from finetune.scores.intervals import groups_of, resampled_weights, share_difference
 from finetune.scores.metrics import NO_IMAGES, Table, statistics
 from finetune.scores.predictions import Predictions
-
-SCORES = ("recall", "f1")
 
 
 def by_class(first: Predictions, second: Predictions, *, resamples: int = 1000) -> tuple[dict[str, Any], ...]:
@@ -25,21 +24,21 @@ def by_class(first: Predictions, second: Predictions, *, resamples: int = 1000) 
     of = [statistics(one) for one in (first, second)]
     value = _difference(*(one(np.ones((1, len(first)))) for one in of))
     tables = [_difference(*(one(weights) for one in of)) for weights in resampled_weights(first, resamples=resamples)]
-    draws = {name: np.concatenate([table[name] for table in tables]) for name in SCORES}
+    draws = {name: np.concatenate([table[name] for table in tables]) for name in CLASS_SCORES}
     rows = []
     for place, name in enumerate(first.classes):
         images = first.labels[:, place] if first.multilabel else first.labels == place
         support, units = int(images.sum()), groups_of(first, images)
         found = {
             score: _score(float(value[score][0, place]), draws[score][:, place], units=units, support=support)
-            for score in SCORES
+            for score in CLASS_SCORES
         }
         rows.append({"class": name, "support": support, **found})
     return tuple(rows)
 
 
 def _difference(first: Table, second: Table) -> Table:
-    return {name: second[name] - first[name] for name in SCORES}
+    return {name: second[name] - first[name] for name in CLASS_SCORES}
 
 
 def _score(value: float, draws: np.ndarray, *, units: int, support: int) -> dict[str, Any]:

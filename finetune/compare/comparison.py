@@ -10,7 +10,7 @@ from finetune.compare.classes import by_class
 from finetune.compare.flips import Flip, flips
 from finetune.compare.recipes import Change, changes
 from finetune.compare.same import aligned
-from finetune.compare.side import Side, read
+from finetune.compare.side import Score, Side, metric, read
 from finetune.errors import UsageError, printable
 from finetune.scores import paired
 from finetune.scores.predictions import Predictions
@@ -18,9 +18,6 @@ from finetune.scores.predictions import Predictions
 SCHEMA = 1
 LETTERS = string.ascii_uppercase
 DIFFERS = 0.05
-METRICS = ("macro_f1", "log_loss", "brier")  # beside accuracy
-
-Score = dict[str, Any]
 
 
 @dataclass(frozen=True, eq=False)
@@ -75,18 +72,6 @@ class Comparison:
             "recipe": [{"key": change.key, "values": list(change.values)} for change in self.recipe],
         }
 
-    def scores(self, place: int) -> dict[str, Score]:
-        """Accuracy (or, of several labels, the share of images with all of them right), macro-F1, log-loss and Brier
-        score of a bundle, as its metrics.json has them.
-        """
-        measured = self.sides[place].bundle.metrics[self.part]
-        return {name: measured[name] for name in (self.metric, *METRICS)}
-
-    def per_class(self, place: int) -> list[dict[str, Any]]:
-        """The scores of each class of a bundle, as its metrics.json has them."""
-        found: list[dict[str, Any]] = self.sides[place].bundle.metrics[self.part]["per_class"]
-        return found
-
     def _bundle(self, place: int) -> dict[str, Any]:
         side = self.sides[place]
         row = side.row
@@ -94,7 +79,7 @@ class Comparison:
             "letter": LETTERS[place],
             "folder": str(side.bundle.folder),
             "name": row.name,
-            "scores": self.scores(place),
+            "scores": side.scores,
             "calibration": {"ece": side.calibration.ece, "ece_band": list(side.calibration.band)},
             "learnt_from": side.learnt_from,
             "schedule": row.schedule,
@@ -123,7 +108,7 @@ def compare(folders: Sequence[Path]) -> Comparison:
         groups=None if answers[0].groups is None else len(set(answers[0].groups)),
         classes=answers[0].classes,
         several=answers[0].multilabel,
-        metric="subset_accuracy" if answers[0].multilabel else "accuracy",
+        metric=metric(answers[0]),
         pairs=_pairs(answers, sides[0].hashes),
         recipe=tuple(changes([side.bundle for side in sides])),
     )

@@ -13,7 +13,11 @@ from finetune.errors import BundleError, UsageError, cell, printable
 from finetune.scores.predictions import Predictions
 from finetune.scores.reliability import calibration
 
+METRICS = ("macro_f1", "log_loss", "brier")  # beside accuracy
+CLASS_SCORES = ("recall", "f1")
 WEIGHTS = "model.safetensors"
+
+Score = dict[str, Any]
 
 _BUFFERS = ("running_mean", "running_var", "num_batches_tracked")  # of BatchNorm: they are no parameters
 _LONGEST_HEADER = 2**26
@@ -33,7 +37,8 @@ class Calibration:
 class Side:
     """A finished bundle with its answers to the images whose scores speak.
 
-    part: "test", "validation" or "out_of_fold". hashes: the SHA-256 of each image of the predictions. parameters: of
+    part: "test", "validation" or "out_of_fold". hashes: the SHA-256 of each image of the predictions. scores: as
+    metrics.json has them, per_class: recall and F1 by the name of the class. parameters: of
     the model, None where its weights are not there; size: of that file in bytes.
     """
 
@@ -42,6 +47,8 @@ class Side:
     part: str
     predictions: Predictions
     hashes: tuple[str, ...]
+    scores: dict[str, Score]
+    per_class: dict[str, dict[str, Score]]
     calibration: Calibration
     parameters: int | None
     size: int | None
@@ -74,6 +81,7 @@ def read(folder: Path) -> Side:
     predictions = bundle.predictions(part)
     if predictions.labels is None or not len(predictions):
         raise BundleError(f"{shown} is damaged: its {part} predictions have no labels")
+    scores, per_class = _scores(bundle, part, predictions)
     parameters, size = _weights(bundle)
     return Side(
         bundle=bundle,
@@ -81,10 +89,38 @@ def read(folder: Path) -> Side:
         part=part,
         predictions=predictions,
         hashes=_hashes(bundle, predictions),
+        scores=scores,
+        per_class=per_class,
         calibration=_calibration(bundle, part, predictions),
         parameters=parameters,
         size=size,
     )
+
+
+def _scores(
+    bundle: Bundle, part: str, predictions: Predictions
+) -> tuple[dict[str, Score], dict[str, dict[str, Score]]]:
+    """The scores of all images, and of each class, checked as far as they are shown."""
+    found = bundle.metrics[part]
+    names = (metric(predictions), *METRICS)
+    rows = found.get("per_class") if isinstance(found, dict) else None
+    by_class = {row.get("class"): row for row in rows if isinstance(row, dict)} if isinstance(rows, list) else {}
+    whole = all(_is_score(found.get(name)) for name in names) if by_class else False
+    classes = predictions.classes
+    if not whole or not all(_is_score(by_class.get(one, {}).get(name)) for one in classes for name in CLASS_SCORES):
+        place = repr(printable(str(bundle.folder / "metrics.json")))
+        raise BundleError(f"{place} is damaged: {part} has not the scores of its answers, whole and by class")
+    return {name: found[name] for name in names}, {
+        one: {name: by_class[one][name] for name in CLASS_SCORES} for one in classes
+    }
+
+
+def _is_score(value: object) -> bool:
+    """A value with its interval, or none where it is not defined."""
+    if not isinstance(value, dict):
+        return False
+    numbers = [value.get(name) for name in ("value", "low", "high")]
+    return all(number is None or (isinstance(number, int | float) and number is not True) for number in numbers)
 
 
 def _calibration(bundle: Bundle, part: str, predictions: Predictions) -> Calibration:
@@ -96,6 +132,11 @@ def _calibration(bundle: Bundle, part: str, predictions: Predictions) -> Calibra
     except (TypeError, ValueError, KeyError) as error:
         place = repr(printable(str(bundle.folder / "metrics.json")))
         raise BundleError(f"{place} is damaged: {part} has a calibration without its ece and ece_band") from error
+
+
+def metric(predictions: Predictions) -> str:
+    """The name of the score that speaks first: of several labels, the share of images with all of them right."""
+    return "subset_accuracy" if predictions.multilabel else "accuracy"
 
 
 def _hashes(bundle: Bundle, predictions: Predictions) -> tuple[str, ...]:

@@ -6,9 +6,10 @@ from dataclasses import dataclass
 from typing import Any
 
 from finetune.compare import verdict
-from finetune.compare.comparison import LETTERS, METRICS, Comparison, Pair
+from finetune.compare.comparison import LETTERS, Comparison, Pair
 from finetune.compare.flips import Flip
 from finetune.compare.pictures import Sprite, sprite
+from finetune.compare.side import METRICS
 from finetune.errors import size
 from finetune.recipe.cost import duration
 from finetune.report import words
@@ -105,7 +106,7 @@ def _scores(comparison: Comparison) -> list[dict[str, Any]]:
             {
                 "name": MEANINGS[name][0],
                 "meaning": MEANINGS[name][1],
-                "scores": [Score(**comparison.scores(place)[name]) for place in range(len(comparison.sides))],
+                "scores": [Score(**side.scores[name]) for side in comparison.sides],
                 "differences": [(Score(**one), _apart(one)) for one in differences],
             }
         )
@@ -144,7 +145,7 @@ def _axis(main: Score) -> dict[str, Any]:
 
 def _classes(comparison: Comparison, pair: Pair) -> list[dict[str, Any]]:
     """The classes with the largest difference in recall first; those without images last."""
-    beside = [{row["class"]: row for row in comparison.per_class(place)} for place in (pair.first, pair.second)]
+    beside = [comparison.sides[place].per_class for place in (pair.first, pair.second)]
     rows = [
         {
             "name": row["class"],

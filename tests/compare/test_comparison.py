@@ -6,8 +6,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from finetune.compare.comparison import LETTERS, METRICS, Comparison, compare
-from finetune.compare.side import Calibration
+from finetune.compare.comparison import LETTERS, Comparison, compare
+from finetune.compare.side import METRICS, Calibration
 from finetune.errors import BundleError, UsageError
 from finetune.scores.reliability import calibration
 from tests.compare.toys import CLASSES, RECIPE, answers, bundle
@@ -48,13 +48,13 @@ def test_a_difference_is_that_of_the_scores_and_turns_with_the_order(tmp_path: P
     found = compared(tmp_path, WORSE, [1])
     turned = compare([side.bundle.folder for side in found.sides[::-1]])
     for name in ("accuracy", *METRICS):
-        first, second = (found.scores(place)[name]["value"] for place in (0, 1))
+        first, second = (side.scores[name]["value"] for side in found.sides)
         assert found.pairs[0].differences[name]["value"] == pytest.approx(second - first)
         assert turned.pairs[0].differences[name]["value"] == pytest.approx(first - second)
     rows = {row["class"]: row for row in found.pairs[0].per_class}
-    for first_row, second_row in zip(found.per_class(0), found.per_class(1), strict=True):
-        expected = second_row["recall"]["value"] - first_row["recall"]["value"]
-        assert rows[first_row["class"]]["recall"]["value"] == pytest.approx(expected)
+    for name in CLASSES:
+        first, second = (side.per_class[name]["recall"]["value"] for side in found.sides)
+        assert rows[name]["recall"]["value"] == pytest.approx(second - first)
 
 
 def test_a_few_images_show_no_difference(tmp_path: Path) -> None:

@@ -93,3 +93,24 @@ def test_the_folder_may_have_moved(tmp_path: Path) -> None:
     shutil.move(made.folder, tmp_path / "moved")
     assert Bundle.open(tmp_path / "moved").complete
     assert read(tmp_path / "moved").shown == repr(str(tmp_path / "moved"))
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"macro_f1": None},
+        {"log_loss": {"value": "high", "low": 0, "high": 1}},
+        {"brier": {"value": True, "low": 0, "high": 1}},
+        {"per_class": []},
+        {"per_class": [{"class": "ant"}]},
+        {"per_class": 3},
+    ],
+)
+def test_scores_that_do_not_fit_the_answers_are_damage(change: dict[str, object], tmp_path: Path) -> None:
+    made = bundle(tmp_path / "1", sealed=False)
+    metrics = made.metrics
+    metrics["test"] |= change
+    made.write_json("metrics.json", metrics)
+    made.seal()
+    with pytest.raises(BundleError, match="test has not the scores of its answers"):
+        read(made.folder)

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from finetune.cli import comparing
 from finetune.compare.comparison import Comparison, compare
 from finetune.errors import printable
 from finetune.report import compared
@@ -139,6 +140,17 @@ def test_several_labels_and_classes_without_images_are_drawn_too(tmp_path: Path)
     assert "All labels right" in text
     assert "A has all labels of more images right than B" in text
     assert "is no label" in text
+
+
+def test_a_single_group_is_drawn_without_what_it_has_no_interval_of(tmp_path: Path) -> None:
+    given = {"groups": ("one",) * 12}
+    folders = [bundle(tmp_path / name, answers(12, wrong=range(int(name)), **given)).folder for name in ("1", "2")]
+    found = compare(folders)
+    assert found.pairs[0].differences["log_loss"]["low"] is None
+    text = Words(render(found)).text
+    assert "1 group" in text
+    assert "None" not in text
+    assert re.search("log-loss +[+][0-9.]+$", "\n".join(comparing.text(found)), re.MULTILINE)
 
 
 def test_the_same_bundles_give_the_same_page(two: Comparison) -> None:
