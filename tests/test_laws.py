@@ -204,7 +204,7 @@ def test_a_picture_in_memory_gets_the_answer_of_its_file_within_three_hundredths
 # 5. rooms
 
 ROOMS = (
-    "errors", "scores", "recipe", "data", "audit", "starter", "bundle", "report", "review",
+    "errors", "scores", "recipe", "data", "audit", "starter", "bundle", "compare", "report", "review",
     "runtime", "views", "model", "predict", "frozen", "train", "choose", "diagnose", "record",
     "underway", "crossval", "job", "sklearn", "cli",
 )  # fmt: skip
@@ -319,10 +319,12 @@ def run_without_torch(code: str, *, cwd: Path) -> subprocess.CompletedProcess[st
 def test_nothing_above_the_line_loads_torch(photos: Path, tmp_path: Path, write_recipe: Write) -> None:
     recipe = write_recipe(photos)
     bundle = job.run(recipe, output=tmp_path / "bundle").folder
+    again = shutil.copytree(bundle, tmp_path / "again")
     above = [name for name in modules() if name.split(".")[0] in ABOVE_THE_LINE]
     commands = [
         ["--help"], ["run", "--help"], ["init", str(photos), "--output", "new.yaml"], ["check", str(photos)],
         ["check", str(recipe)], ["plan", str(recipe)], ["report", str(bundle)], ["backbones", "resnet*"], ["schema"],
+        ["runs", str(tmp_path)], ["compare", str(bundle), str(again)],
     ]  # fmt: skip
     code = f"""
 import importlib
