@@ -3,7 +3,7 @@
 from finetune.report import curves, trials, words
 from finetune.report.evidence import Evidence
 from finetune.report.section import ALL_RIGHT, Part, Section, missing, section
-from finetune.report.sourced import shown
+from finetune.report.sourced import at, shown
 from finetune.report.stages import stages
 
 
@@ -45,7 +45,7 @@ def learning(evidence: Evidence) -> Part | None:
     charts = [chart for chart in drawn if chart]
     if not charts:
         return None
-    best = next((epoch.epoch for epoch in reversed(evidence.epochs) if epoch.best), None)
+    best = next((at(epoch, "epoch") for epoch in reversed(evidence.epochs) if epoch.best), None)
     values = {
         "charts": charts,
         "phases": [(band, stages(band.train)) for band in curves.bands(evidence.epochs)],

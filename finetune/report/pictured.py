@@ -105,6 +105,11 @@ class Answers:
     sure: np.ndarray
     rows: dict[str, int]
 
+    def source(self, key: str) -> str:
+        """Where it stands how sure the answer to an image is."""
+        what = "confidence" if self.predictions.multilabel else "probability"
+        return f"predictions/{self.part}.npz:{self.rows[key]}.{what}"
+
     def named(self, answer: np.ndarray) -> tuple[str, ...]:
         """The names of a class by its number, or of the labels that are True."""
         return tuple(self.predictions.classes[place] for place in self.places(answer))
@@ -149,7 +154,7 @@ def mistakes(bundle: Bundle, given: Answers | None, part: str) -> tuple[bytes, t
             said=given.named(said[given.rows[key]]),
             probability=float(given.sure[given.rows[key]]),
             several=given.predictions.multilabel,
-            source=f"predictions/{part}.npz:{given.rows[key]}.probability",
+            source=given.source(key),
         )
         for place, key in enumerate(keys)
     )

@@ -251,7 +251,7 @@ def test_curves_without_validation_promise_none(make_chosen, make_bundle):
     values = named(make_chosen([BASELINE, TUNED], 0.5))["learning"]
     assert (values["validation"], values["best"]) == (False, None)
     values = named(make_bundle(folder="validated"))["learning"]
-    assert (values["validation"], values["best"]) == (True, 10)
+    assert (values["validation"], values["best"].number) == (True, 10)
 
 
 def test_where_training_ended_is_said_among_the_choice_and_not_the_images(make_chosen):
