@@ -151,7 +151,7 @@ def make_bundle(tmp_path):
             *({"part": f"epoch {i}", "seconds": 18.4} for i in range(len(lines))),
         ]
         bundle.write("timings.jsonl", "".join(json.dumps(line) + "\n" for line in timings).encode())
-        bundle.describe(_facts(name, classes, counts, notes) | (facts or {}))
+        bundle.describe(facts_of(name, classes, counts, notes) | (facts or {}))
         if finished:
             bundle.write("model.safetensors", b"weights")
             for part, answer in parts.items():
@@ -234,7 +234,7 @@ def _catalog(parts, left_out):
     return table.getvalue().encode()
 
 
-def _facts(name, classes, counts, notes):
+def facts_of(name, classes, counts, notes):
     return {
         "name": name,
         "created_by": "finetune 0.1.0",
