@@ -67,7 +67,7 @@ def measured(
         recipe = Path(place) / "maps.yaml"
         recipe.write_text(
             f"data: {{kind: folder, root: data}}\nbackbone: {{name: {network}, weights: {weights}}}\n"
-            f"schedule: {SCHEDULES[schedule]}\nseed: {seed}\n"
+            f"split: {{kind: given, test: test, validation: 0}}\nschedule: {SCHEDULES[schedule]}\nseed: {seed}\n"
             f"images: {{size: {SIZE}, fit: squash, augment: {{kind: none, flip: false}}}}\n"
         )
         bundle = finetune.run(recipe, output=Path(place) / "bundle")
