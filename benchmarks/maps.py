@@ -20,7 +20,7 @@ from measure import ROOT, commit
 from PIL import Image
 
 import finetune
-from finetune.diagnose.maps import STAGE, maps
+from finetune.diagnose.maps import maps
 
 Array = npt.NDArray[Any]
 
@@ -42,7 +42,7 @@ def main() -> None:
     options.add_argument("--weights", type=Path, help="a file of resnet18 weights, to run with these as well")
     options.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
     options.add_argument("--schedules", nargs="+", choices=SCHEDULES, default=list(SCHEDULES))
-    options.add_argument("--stages", nargs="+", default=[STAGE])
+    options.add_argument("--stages", nargs="+", default=["stage4"])
     options.add_argument("--output", type=Path, default=ROOT / "benchmarks" / "maps.jsonl")
     given = options.parse_args()
     networks = {"tf_efficientnet_lite0": PACKAGE}
@@ -67,7 +67,7 @@ def measured(
         recipe = Path(place) / "maps.yaml"
         recipe.write_text(
             f"data: {{kind: folder, root: data}}\nbackbone: {{name: {network}, weights: {weights}}}\n"
-            f"split: {{kind: given, test: test, validation: 0}}\nschedule: {SCHEDULES[schedule]}\nseed: {seed}\n"
+            f"split: {{kind: given, test: test}}\nschedule: {SCHEDULES[schedule]}\nseed: {seed}\n"
             f"images: {{size: {SIZE}, fit: squash, augment: {{kind: none, flip: false}}}}\n"
         )
         bundle = finetune.run(recipe, output=Path(place) / "bundle")
