@@ -12,7 +12,7 @@ from typing import assert_never
 
 import numpy as np
 
-from finetune.data import decode, formats, rows
+from finetune.data import cells, decode, formats, rows
 from finetune.data.adapters import folder, table
 from finetune.data.adapters.frames import FILE
 from finetune.data.catalog import TRAIN, Catalog
@@ -267,7 +267,8 @@ def folder_data(root: Path) -> FolderData:
 
 
 def table_data(path: Path) -> TableData:
-    """A table as a recipe names it: its columns by the names that such columns usually have.
+    """A table as a recipe names it: its columns by the names that such columns usually have; where none is of labels,
+    columns that hold nothing but 0 and 1 are classes.
 
     Raises UsageError for a name with characters that no recipe can hold, DataError for a file that is no table.
     """
@@ -277,14 +278,22 @@ def table_data(path: Path) -> TableData:
     columns = {use: next((there[name] for name in names if name in there), None) for use, names in _USUAL.items()}
     label = columns["label"]
     several = label is not None and any(isinstance(cell, str) and "|" in cell for cell in found.column(label))
+    others = [name for name in found.columns if name not in columns.values() and _may_be_class(name)]
+    flags = [name for name in dict.fromkeys(others) if all(cells.is_flag(cell) for cell in found.column(name))]
     return TableData(
         file=file,
         path=columns["path"] or "path",
         label=None if label == table.LABEL else label,
+        classes=tuple(flags) if label is None and len(flags) > 1 else None,
         separator="|" if several else None,
         split=columns["split"],
         group=columns["group"],
     )
+
+
+def _may_be_class(column: str) -> bool:
+    """Whether a column of this name can stand among `classes` in a recipe."""
+    return column.strip() != "" and printable(column, limit=200) == column and "|" not in column
 
 
 def _writable(path: Path) -> str:

@@ -145,6 +145,17 @@ def test_a_table_with_bars_between_labels_has_several_of_them(tmp_path: Path) ->
     assert starter.labelled(path).multi_label
 
 
+def test_a_table_without_labels_has_classes_where_columns_hold_nothing_but_0_and_1(tmp_path: Path) -> None:
+    photos = tmp_path / "photos"
+    cells = [f"photos/{row},{int(row[0] == 'a')},{int(row[0] == 'b')},{place},1" for place, row in enumerate(ROWS)]
+    path = table(photos, "\n".join(("file,ants,bees,taken,x|y", *cells)) + "\n")
+    assert starter.recipe_of(path).data == TableData(file=str(path), path="file", classes=("ants", "bees"))
+    assert starter.labelled(path).multi_label
+    one = table(photos, "\n".join(("file,ants", *(cell.rsplit(",", 3)[0] for cell in cells))) + "\n")
+    with pytest.raises(DataError, match="no column 'label'"):
+        starter.labelled(one)
+
+
 def test_a_table_whose_columns_nobody_knows_is_refused_with_their_names(tmp_path: Path) -> None:
     with pytest.raises(DataError, match=r"no column 'path' \(path\); .*the columns are a, b"):
         starter.recipe_of(table(tmp_path / "photos", "a,b\n1,2\n"))

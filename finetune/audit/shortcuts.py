@@ -14,6 +14,7 @@ import numpy.typing as npt
 from finetune.audit.answers import Asked, Table
 from finetune.audit.cells import cut
 from finetune.errors import UsageError, printable
+from finetune.scores.paired import holm
 
 Array = npt.NDArray[Any]
 Kind = Literal["acquisition", "content"]
@@ -166,19 +167,6 @@ def shortcuts(
         )
         found.append(shortcut)
     return tuple(found)
-
-
-def holm(p: Sequence[float]) -> tuple[float, ...]:
-    """The same p-values, each as large as it has to be for all of them to be looked at together, in the given order.
-
-    Holm 1979, A Simple Sequentially Rejective Multiple Test Procedure, Scandinavian Journal of Statistics 6.
-    """
-    order = sorted(range(len(p)), key=lambda place: p[place])
-    adjusted, largest = [0.0] * len(p), 0.0
-    for rank, place in enumerate(order):
-        largest = max(largest, min(1.0, (len(p) - rank) * p[place]))
-        adjusted[place] = largest
-    return tuple(adjusted)
 
 
 def _needed(fact: Fact, probe_skill: float | None) -> float:

@@ -51,6 +51,15 @@ def flag(cell: object, name: str) -> bool:
     return _FLAGS[text.casefold()]
 
 
+def is_flag(cell: object) -> bool:
+    """Whether `flag` takes the cell."""
+    try:
+        flag(cell, "")
+    except BadCell:
+        return False
+    return True
+
+
 def path_of(cell: object) -> str:
     """A cell as a path, with the spaces that it has; no address, and without control characters."""
     text = _plain(cell, "path")

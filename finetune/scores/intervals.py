@@ -1,4 +1,8 @@
-"""How sure a score is: Wilson intervals of proportions, and the bootstrap over images or over groups of images."""
+"""How sure a score is: intervals of proportions, of means and of differences, by image or by group of images.
+
+How often they hold the truth is measured in `benchmarks/coverage.py`; each form is there because the plain percentiles
+of the bootstrap are too narrow where few answers are wrong.
+"""
 
 import hashlib
 import json
@@ -34,13 +38,12 @@ def wilson(successes: float, n: float, *, z: float = _Z) -> Interval:
     return (0.0 if successes == 0 else max(0.0, low)), (1.0 if successes == n else min(1.0, high))
 
 
-def clustered(share: float, draws: Array, *, units: int, n: int) -> Interval:
-    """The 95 % interval of a proportion of images that come in groups: Wilson's, for as many independent images as
-    would vary as much, with Student's quantile for the number of groups.
+def resampled_share(share: float, draws: Array, *, units: int, n: int) -> Interval:
+    """The 95 % interval of a score within 0..1 of which the bootstrap says how much it varies: Wilson's, for as many
+    independent images as would vary as much, with Student's quantile for the number of units.
 
-    draws: (resamples,) the proportion in resamples of whole groups, NaN where it is not defined. units: groups among
-    the n images. Where the resamples do not vary, each group counts as one image. In small numbers of groups the
-    percentiles of the resamples are too narrow, and this is not (`benchmarks/coverage.py`).
+    draws: (resamples,) the score in resamples of whole units, NaN where it is not defined. units: groups, or images
+    where there are none, among the n images. Where the resamples do not vary, each unit counts as one image.
     Korn and Graubard 1998, Confidence Intervals for Proportions with Small Expected Number of Positive Counts
     Estimated from Survey Data; Dean and Pagano 2015, Evaluating Confidence Interval Methods for Binomial Proportions
     in Clustered Surveys, for Wilson's form.
@@ -51,6 +54,63 @@ def clustered(share: float, draws: Array, *, units: int, n: int) -> Interval:
     variance = float(known.var()) * units / (units - 1)
     alike = min(float(n), share * (1 - share) / variance)
     return wilson(share * alike, alike, z=_student(units - 1))
+
+
+def mean(values: Array, predictions: Predictions) -> Interval | None:
+    """The 95 % interval of the mean of values that may be skewed, as losses are; None of a single unit.
+
+    values: (n,) float, one for each image. Student's interval over images or groups, with the transformation that
+    removes the skewness. Hall 1992, On the Removal of Skewness by Transformation, JRSS B 54, equation 2.
+    """
+    away = _away(values, predictions)
+    units = len(away)
+    if units < 2:
+        return None
+    value, error = float(values.mean()), math.sqrt(float((away**2).sum()) / units / (units - 1))
+    if error <= 1e-12 * max(1.0, abs(value)):
+        return value, value
+    skewness = float((away**3).mean() / (away**2).mean() ** 1.5) / math.sqrt(units)
+
+    def straight(z: float) -> float:
+        return 3 / skewness * (math.cbrt(1 + skewness * (z - skewness / 6)) - 1) if abs(skewness) > 1e-6 else z
+
+    quantile = _student(units - 1)
+    return min(value, value - straight(quantile) * error), max(value, value - straight(-quantile) * error)
+
+
+def mean_difference(values: Array, predictions: Predictions) -> Interval | None:
+    """The 95 % interval of the mean of differences (n,), Student's over images or groups; None of a single unit."""
+    away = _away(values, predictions)
+    units = len(away)
+    if units < 2:
+        return None
+    spread = _student(units - 1) * math.sqrt(float((away**2).sum()) / units / (units - 1))
+    return float(values.mean()) - spread, float(values.mean()) + spread
+
+
+def share_difference(difference: float, draws: Array, *, units: int, n: int) -> Interval:
+    """The 95 % interval of the difference of two scores within 0..1 on the same n images, within -1..1.
+
+    draws: (resamples,) the difference in resamples of whole units (groups or images). Student's interval from how much
+    they vary, with half an image added that speaks for either side, so that two classifiers that agree on all of few
+    images are not the same for certain. After Bonett and Price 2012, Adjusted Wald Confidence Interval for a Difference
+    of Binomial Proportions Based on Paired Data, who add a whole one; with that 98 % and more of intervals hold the
+    truth where few answers differ.
+    """
+    known = draws[~np.isnan(draws)]
+    variance = float(known.var()) * units / (units - 1) if units > 1 and known.size else 1.0
+    shrunk = n / (n + 1)
+    spread = _student(max(1, units - 1)) * math.sqrt(variance * shrunk**2 + 1 / (n + 1) ** 2)
+    low, high = difference * shrunk - spread, difference * shrunk + spread
+    return max(-1.0, min(low, difference)), min(1.0, max(high, difference))
+
+
+def _away(values: Array, predictions: Predictions) -> Array:
+    """(units,): how far images or groups pull the mean of all images from where it is, each as if it were alone."""
+    members = _group_numbers(predictions)
+    units = int(members.max()) + 1
+    sums = np.bincount(members, weights=values - values.mean(), minlength=units)
+    return np.asarray(sums * units / len(values))
 
 
 def _student(freedom: int) -> float:

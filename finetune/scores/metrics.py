@@ -4,7 +4,7 @@ Each statistic is written once, as a function of how often every image counts: a
 weights give the resamples. Means over classes are over the classes that occur.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,14 +12,15 @@ import numpy as np
 import numpy.typing as npt
 
 from finetune.errors import UsageError
-from finetune.scores.intervals import Interval, clustered, groups_of, percentiles, resampled_weights, wilson
+from finetune.scores.intervals import Interval, groups_of, mean, resampled_share, resampled_weights, wilson
 from finetune.scores.mislabelled import errors
 from finetune.scores.predictions import Predictions
 
-__all__ = ["accuracy", "log_loss", "log_losses", "right", "scores", "wilson"]
+__all__ = ["accuracy", "log_loss", "log_losses", "losses", "right", "scores", "statistics", "wilson"]
 
 Array = npt.NDArray[Any]
 Table = dict[str, Array]  # name -> (rows, columns): one row per resample, one column per class where there are classes
+Statistics = Callable[[Array], Table]
 Score = dict[str, Any]
 
 NO_IMAGES = "no image of this class"
@@ -38,15 +39,26 @@ def scores(predictions: Predictions, *, resamples: int = 1000) -> dict[str, Any]
     over labels), per_class, and errors as `mislabelled.errors` has them; a label is predicted where its probability is
     above its threshold.
 
-    Proportions (accuracy, top-k, recall, precision) have Wilson's interval, all else the percentile bootstrap; where
-    there are groups, everything is resampled by group, and proportions have `intervals.clustered`. A score that is not
-    defined has value None and a "reason".
+    Proportions (accuracy, top-k, recall, precision) have Wilson's interval, other scores within 0..1, and all of images
+    in groups, `intervals.resampled_share`, from resamples of images or of whole groups, and losses `intervals.mean`.
+    A score that is not defined has value None and a "reason".
     Raises UsageError without labels or without images.
     """
     labels = _labels(predictions)
     if resamples < 1:
         raise UsageError(f"resamples must be at least 1, but is {resamples}")
     return (_several_labels if predictions.multilabel else _one_label)(predictions, labels, resamples)
+
+
+def statistics(predictions: Predictions) -> Statistics:
+    """Every statistic of the predictions, as a function of weights (rows, n): how often each image counts.
+
+    What it gives is a table: name -> (rows, 1), or (rows, classes) for recall, precision, f1 and with several labels
+    auroc and average_precision, or (rows, k) for top_k; NaN where a row does not define it. The names are those of
+    `scores`. Raises UsageError without labels or without images.
+    """
+    labels = _labels(predictions)
+    return (_several_labels_statistics if predictions.multilabel else _one_label_statistics)(predictions, labels)
 
 
 def accuracy(predictions: Predictions) -> float:
@@ -67,6 +79,13 @@ def log_losses(logits: Array, labels: Array) -> Array:
         return np.asarray((np.logaddexp(0, exact) - labels * exact).mean(axis=1))
     exact -= exact.max(axis=1, keepdims=True)
     return np.asarray(np.log(np.exp(exact).sum(axis=1)) - np.take_along_axis(exact, labels[:, None], axis=1)[:, 0])
+
+
+def losses(predictions: Predictions) -> dict[str, Array]:
+    """log_loss and brier of each image, float64 (n,); with several labels their means over labels."""
+    labels, chances = _labels(predictions), predictions.probabilities
+    brier = ((chances - labels) ** 2).mean(axis=1) if predictions.multilabel else _brier(chances, labels)
+    return {"log_loss": log_losses(predictions.logits, labels), "brier": brier}
 
 
 def right(logits: Array, labels: Array) -> Array:
@@ -93,30 +112,35 @@ class _Resampled:
     draws: Table
 
     def score(self, name: str, column: int = 0, *, images: Array, reason: str = "") -> Score:
-        """A percentile bootstrap interval; `images` (bool) are those the score rests on."""
+        """The interval of a score within 0..1 that is no plain share; `images` (bool) are those it rests on."""
         value, draws, units = self._of(name, column, images)
-        return _score(value, percentiles(draws, value=value, otherwise=wilson(value * units, units)), reason)
+        if np.isnan(value):
+            return _score(value, None, reason)
+        return _score(value, resampled_share(value, draws, units=units, n=int(images.sum())), reason)
 
     def proportion(self, name: str, column: int = 0, *, images: Array, reason: str = "") -> Score:
         """Wilson's interval, or by group where there are groups; `images` (bool) are those that are counted."""
-        value, draws, units = self._of(name, column, images)
+        value, _, units = self._of(name, column, images)
         if self.predictions.groups is None or np.isnan(value):
             return _score(value, wilson(value * units, units), reason)
-        return _score(value, clustered(value, draws, units=units, n=int(images.sum())), reason)
-
-    def loss(self, name: str) -> Score:
-        """A percentile bootstrap interval of a mean without an upper bound: a single image has none."""
-        value, draws, units = self._of(name, 0, np.ones(len(self.predictions), dtype=bool))
-        return _score(value, percentiles(draws, value=value, otherwise=(value, value)) if units > 1 else None, "")
+        return self.score(name, column, images=images, reason=reason)
 
     def _of(self, name: str, column: int, images: Array) -> tuple[float, Array, int]:
         return float(self.value[name][0, column]), self.draws[name][:, column], groups_of(self.predictions, images)
 
 
-def _resampled(predictions: Predictions, statistics: Callable[[Array], Table], resamples: int) -> _Resampled:
-    tables = [statistics(weights) for weights in resampled_weights(predictions, resamples=resamples)]
+def _resampled(predictions: Predictions, of: Statistics, resamples: int) -> _Resampled:
+    tables = [of(weights) for weights in resampled_weights(predictions, resamples=resamples)]
     draws = {name: np.concatenate([table[name] for table in tables]) for name in tables[0]}
-    return _Resampled(predictions, statistics(np.ones((1, len(predictions)))), draws)
+    return _Resampled(predictions, of(np.ones((1, len(predictions)))), draws)
+
+
+def _losses(predictions: Predictions) -> dict[str, Score]:
+    """A mean without an upper bound that is worth naming: a single image has no interval."""
+    return {
+        name: _score(float(values.mean()), mean(values, predictions), "")
+        for name, values in losses(predictions).items()
+    }
 
 
 def _score(value: float, interval: Interval | None, reason: str) -> Score:
@@ -131,24 +155,7 @@ def _score(value: float, interval: Interval | None, reason: str) -> Score:
 
 def _one_label(predictions: Predictions, labels: Array, resamples: int) -> dict[str, Any]:
     predicted, classes = predictions.predicted, predictions.classes
-    ranks = _ranks(predictions.logits, labels)
-    ks = [k for k in TOP_K if k < len(classes)]
-    per_image = {
-        "log_loss": log_losses(predictions.logits, labels)[:, None],
-        "brier": _brier(predictions.probabilities, labels)[:, None],
-        "accuracy": (ranks == 0).astype(np.float64)[:, None],
-        "top_k": (ranks[:, None] < np.array(ks)).astype(np.float64),
-    }
-
-    def statistics(weights: Array) -> Table:
-        right = ranks == 0
-        support, named = _totals(weights, labels, len(classes)), _totals(weights, predicted, len(classes))
-        hits = _totals(weights[:, right], labels[right], len(classes))
-        table = _class_table(hits, support, named)
-        table |= {name: _means(weights, columns) for name, columns in per_image.items()}
-        return table | {"balanced_accuracy": _known_mean(table["recall"]), "macro_f1": _known_mean(table["f1"])}
-
-    table = _resampled(predictions, statistics, resamples)
+    table = _resampled(predictions, statistics(predictions), resamples)
     everything = np.ones(len(predictions), dtype=bool)
     confusion = np.zeros((len(classes), len(classes)), dtype=np.int64)
     np.add.at(confusion, (labels, predicted), 1)
@@ -156,12 +163,35 @@ def _one_label(predictions: Predictions, labels: Array, resamples: int) -> dict[
         "accuracy": table.proportion("accuracy", images=everything),
         "balanced_accuracy": table.score("balanced_accuracy", images=everything),
         "macro_f1": table.score("macro_f1", images=everything),
-        "log_loss": table.loss("log_loss"),
-        "brier": table.loss("brier"),
-        "top_k": {str(k): table.proportion("top_k", i, images=everything) for i, k in enumerate(ks)},
+        **_losses(predictions),
+        "top_k": {str(k): table.proportion("top_k", i, images=everything) for i, k in enumerate(_ks(classes))},
         "per_class": [_class_row(table, i, actual=labels == i, named=predicted == i) for i in range(len(classes))],
         "confusion": confusion.tolist(),
     }
+
+
+def _one_label_statistics(predictions: Predictions, labels: Array) -> Statistics:
+    predicted, classes = predictions.predicted, predictions.classes
+    ranks = _ranks(predictions.logits, labels)
+    right = ranks == 0
+    per_image = {
+        **{name: values[:, None] for name, values in losses(predictions).items()},
+        "accuracy": right.astype(np.float64)[:, None],
+        "top_k": (ranks[:, None] < np.array(_ks(classes))).astype(np.float64),
+    }
+
+    def of(weights: Array) -> Table:
+        support, named = _totals(weights, labels, len(classes)), _totals(weights, predicted, len(classes))
+        hits = _totals(weights[:, right], labels[right], len(classes))
+        table = _class_table(hits, support, named)
+        table |= {name: _means(weights, columns) for name, columns in per_image.items()}
+        return table | {"balanced_accuracy": _known_mean(table["recall"]), "macro_f1": _known_mean(table["f1"])}
+
+    return of
+
+
+def _ks(classes: Sequence[str]) -> list[int]:
+    return [k for k in TOP_K if k < len(classes)]
 
 
 def _ranks(logits: Array, labels: Array) -> Array:
@@ -191,26 +221,7 @@ def _totals(weights: Array, labels: Array, classes: int) -> Array:
 
 def _several_labels(predictions: Predictions, labels: Array, resamples: int) -> dict[str, Any]:
     predicted = predictions.predicted
-    actual, named, both = (a.astype(np.float64) for a in (labels, predicted, labels & predicted))
-    per_image = {
-        "log_loss": log_losses(predictions.logits, labels)[:, None],
-        "brier": ((predictions.probabilities - labels) ** 2).mean(axis=1)[:, None],
-        "subset_accuracy": (labels == predicted).all(axis=1).astype(np.float64)[:, None],
-    }
-    rankings = [_Ranking(predictions.logits[:, i], labels[:, i]) for i in range(labels.shape[1])]
-
-    def statistics(weights: Array) -> Table:
-        # whole numbers below 2**53: exact whatever the order in which they are summed
-        hits, support, guessed = weights @ both, weights @ actual, weights @ named
-        table = _class_table(hits, support, guessed)
-        table |= {name: _means(weights, columns) for name, columns in per_image.items()}
-        areas = [ranking.areas(weights) for ranking in rankings]
-        table["auroc"] = np.stack([auroc for auroc, _ in areas], axis=1)
-        table["average_precision"] = np.stack([precision for _, precision in areas], axis=1)
-        table["micro_f1"] = _ratio(2 * hits.sum(axis=1), (support + guessed).sum(axis=1))[:, None]
-        return table | {f"macro_{name}": _known_mean(table[name]) for name in ("f1", "auroc", "average_precision")}
-
-    table = _resampled(predictions, statistics, resamples)
+    table = _resampled(predictions, statistics(predictions), resamples)
     everything = np.ones(len(predictions), dtype=bool)
     means = {"macro_f1": NO_LABELS, "micro_f1": NO_LABELS, "macro_auroc": ONE_KIND, "macro_average_precision": ONE_KIND}
     rows = []
@@ -221,11 +232,33 @@ def _several_labels(predictions: Predictions, labels: Array, resamples: int) -> 
     return {
         "subset_accuracy": table.proportion("subset_accuracy", images=everything),
         **{name: table.score(name, images=everything, reason=reason) for name, reason in means.items()},
-        "log_loss": table.loss("log_loss"),
-        "brier": table.loss("brier"),
+        **_losses(predictions),
         "per_class": rows,
         "errors": errors(predictions),
     }
+
+
+def _several_labels_statistics(predictions: Predictions, labels: Array) -> Statistics:
+    predicted = predictions.predicted
+    actual, named, both = (a.astype(np.float64) for a in (labels, predicted, labels & predicted))
+    per_image = {
+        **{name: values[:, None] for name, values in losses(predictions).items()},
+        "subset_accuracy": (labels == predicted).all(axis=1).astype(np.float64)[:, None],
+    }
+    rankings = [_Ranking(predictions.logits[:, i], labels[:, i]) for i in range(labels.shape[1])]
+
+    def of(weights: Array) -> Table:
+        # whole numbers below 2**53: exact whatever the order in which they are summed
+        hits, support, guessed = weights @ both, weights @ actual, weights @ named
+        table = _class_table(hits, support, guessed)
+        table |= {name: _means(weights, columns) for name, columns in per_image.items()}
+        areas = [ranking.areas(weights) for ranking in rankings]
+        table["auroc"] = np.stack([auroc for auroc, _ in areas], axis=1)
+        table["average_precision"] = np.stack([precision for _, precision in areas], axis=1)
+        table["micro_f1"] = _ratio(2 * hits.sum(axis=1), (support + guessed).sum(axis=1))[:, None]
+        return table | {f"macro_{name}": _known_mean(table[name]) for name in ("f1", "auroc", "average_precision")}
+
+    return of
 
 
 class _Ranking:

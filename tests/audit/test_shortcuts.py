@@ -5,8 +5,9 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from finetune.audit.shortcuts import Fact, Shortcut, holm, shortcuts
+from finetune.audit.shortcuts import Fact, Shortcut, shortcuts
 from finetune.errors import UsageError
+from finetune.scores.paired import holm
 
 
 def names(n: int) -> list[str]:

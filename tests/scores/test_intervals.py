@@ -1,7 +1,17 @@
 import numpy as np
 import pytest
 
-from finetune.scores.intervals import _student, clustered, groups_of, percentiles, resampled_weights, wilson
+from finetune.scores.intervals import (
+    _student,
+    groups_of,
+    mean,
+    mean_difference,
+    percentiles,
+    resampled_share,
+    resampled_weights,
+    share_difference,
+    wilson,
+)
 from finetune.scores.predictions import Predictions
 
 
@@ -80,15 +90,48 @@ def test_the_points_of_students_distribution_are_those_of_the_tables(freedom):
 def test_groups_as_varied_as_images_change_little_and_groups_of_one_kind_count_as_one_image():
     generator = np.random.default_rng(0)
     each = generator.binomial(400, 0.9, 20_000) / 400  # as 400 images by themselves vary
-    low, high = clustered(0.9, each, units=100, n=400)
+    low, high = resampled_share(0.9, each, units=100, n=400)
     assert (low, high) == pytest.approx(wilson(360, 400), abs=0.003)
     whole = generator.binomial(100, 0.9, 20_000) / 100  # as 100 do
-    low, high = clustered(0.9, whole, units=100, n=400)
+    low, high = resampled_share(0.9, whole, units=100, n=400)
     assert (low, high) == pytest.approx(wilson(90, 100), abs=0.004)
-    assert clustered(0.9, whole / 3, units=100, n=400) == clustered(0.9, whole / 9, units=100, n=400)  # no more than n
+    # no more than n
+    assert resampled_share(0.9, whole / 3, units=100, n=400) == resampled_share(0.9, whole / 9, units=100, n=400)
 
 
 @pytest.mark.parametrize("draws", [[1.0, 1.0, 1.0], [np.nan, np.nan], [1.0, np.nan]])
 def test_groups_that_do_not_vary_count_one_each(draws):
-    assert clustered(1.0, np.array(draws), units=7, n=70) == wilson(7, 7)
-    assert clustered(0.5, np.array([0.1, 0.9]), units=1, n=70) == wilson(0.5, 1)
+    assert resampled_share(1.0, np.array(draws), units=7, n=70) == wilson(7, 7)
+    assert resampled_share(0.5, np.array([0.1, 0.9]), units=1, n=70) == wilson(0.5, 1)
+
+
+def test_the_mean_of_what_is_not_skewed_has_students_interval():
+    values = np.array([1.0, 2.0, 3.0, 4.0, 5.0])
+    low, high = mean(values, predictions(5))
+    assert (low, high) == pytest.approx((3 - 2.776445 * np.sqrt(0.5), 3 + 2.776445 * np.sqrt(0.5)))
+    assert mean_difference(values, predictions(5)) == pytest.approx((low, high))
+
+
+def test_the_interval_of_a_skewed_mean_reaches_further_up():
+    values = np.array([0.0] * 45 + [4.0] * 5)
+    low, high = mean(values, predictions(50))
+    plain_low, plain_high = mean_difference(values, predictions(50))
+    assert plain_low < low < 0.4 < plain_high < high
+    mirrored = mean(-values, predictions(50))
+    assert mirrored == pytest.approx((-high, -low))
+
+
+def test_a_mean_is_over_groups_where_there_are_groups():
+    values = np.tile([1.0, 2.0, 4.0, 5.0], 5)
+    groups = tuple("abcd" * 5)
+    assert mean_difference(values, predictions(20, groups=groups)) == pytest.approx(
+        mean_difference(np.array([1.0, 2.0, 4.0, 5.0]), predictions(4))
+    )
+    assert mean(values, predictions(20, groups=("a",) * 20)) is None
+    assert mean(np.ones(7), predictions(7)) == (1.0, 1.0)
+
+
+def test_agreement_on_few_images_is_not_certainty():
+    low, high = share_difference(0.0, np.zeros(100), units=20, n=20)
+    assert (low, high) == pytest.approx((-2.093024 / 21, 2.093024 / 21), rel=1e-3)
+    assert share_difference(1.0, np.ones(100), units=4, n=4) == (pytest.approx(0.8 - 3.182446 / 5), 1.0)

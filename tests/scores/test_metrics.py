@@ -10,7 +10,7 @@ import pytest
 import sklearn.metrics as reference
 
 from finetune.errors import UsageError
-from finetune.scores.intervals import percentiles, resampled_weights
+from finetune.scores.intervals import resampled_share, resampled_weights
 from finetune.scores.metrics import NEVER_PREDICTED, NO_IMAGES, NO_LABELS, ONE_KIND, accuracy, log_loss, scores, wilson
 from finetune.scores.predictions import Predictions
 
@@ -99,7 +99,7 @@ def test_scores_of_several_labels_agree_with_scikit_learn(rounded):
 @pytest.mark.parametrize("predictions", [single(40, 6, rounded=True), several(40, rounded=True)])
 def test_intervals_are_those_of_resamples_written_out_image_by_image(predictions):
     # the bootstrap counts images instead of copying them; ties and classes absent from a resample included
-    others = {"accuracy", "subset_accuracy", "top_k", "per_class", "confusion", "errors"}
+    others = {"accuracy", "subset_accuracy", "top_k", "per_class", "confusion", "errors", "log_loss", "brier"}
     names = set(scores(predictions, resamples=2)) - others
     draws = {name: [] for name in names}
     for weights in np.concatenate(list(resampled_weights(predictions, resamples=25))):
@@ -109,7 +109,7 @@ def test_intervals_are_those_of_resamples_written_out_image_by_image(predictions
     found = scores(predictions, resamples=25)
     for name in names:
         value = found[name]["value"]
-        expected = percentiles(np.array(draws[name]), value=value, otherwise=(0, 1))
+        expected = resampled_share(value, np.array(draws[name]), units=40, n=40)
         assert (found[name]["low"], found[name]["high"]) == pytest.approx(expected)
 
 
