@@ -120,12 +120,12 @@ class Answers:
 
 
 def answers(bundle: Bundle, part: str, temperature: float) -> Answers:
-    """Those of a part of the split; with one label an image the logits are divided by the temperature. Raises
-    BundleError where there are none.
+    """Those of a part of the split; with one label an image the logits of what ships are divided by the temperature.
+    Raises BundleError where there are none.
     """
     kept = bundle.predictions(part)
     several = kept.multilabel
-    if not several and temperature != 1:
+    if not several and part != "out_of_fold" and temperature != 1:
         kept = replace(kept, logits=(kept.logits / np.float32(temperature)))
     if kept.labels is None:
         sure = np.zeros(len(kept))

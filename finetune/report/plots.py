@@ -13,8 +13,8 @@ Dot = tuple[float, float, float, float]  # from the left, from the top, the top 
 
 @dataclass(frozen=True)
 class Plot:
-    """Dots with intervals, lines and bars. `up` and `along`: ticks as (percent, label), from the top and from the left;
-    `lines`: (kind, places); `bars`: (left, width, height); `said` describes it to who cannot see it.
+    """Dots with intervals, and lines. `up` and `along`: ticks as (percent, label), from the top and from the left;
+    `lines`: (kind, places); `said` describes it to who cannot see it.
     """
 
     title: str
@@ -25,19 +25,17 @@ class Plot:
     along_is: str = ""
     dots: tuple[Dot, ...] = ()
     lines: tuple[tuple[str, tuple[Place, ...]], ...] = ()
-    bars: tuple[tuple[float, float, float], ...] = ()
     kind: str = ""
 
 
 def reliability(calibration: Calibration) -> Plot | None:
-    """Accuracy over confidence, bin by bin, with how many images each holds; None without an image in any."""
+    """Accuracy over confidence, bin by bin, with intervals; None without an image in any."""
     bins = [one for one in calibration.bins if one.images and one.confidence is not None and one.accuracy]
     if not bins:
         return None
     scores = [one.accuracy for one in bins if one.accuracy]
     least = min([one.low for one in bins] + [_low(score) for score in scores])
     marks = ticks(_inside(least), 1.0)
-    most = max(one.images for one in bins)
 
     def left(share: float) -> float:
         return 100 * (_inside(share) - marks[0]) / (marks[-1] - marks[0])
@@ -57,7 +55,6 @@ def reliability(calibration: Calibration) -> Plot | None:
         along_is="confidence",
         dots=dots,
         lines=(("even", ((0.0, 100.0), (100.0, 0.0))),),
-        bars=tuple((left(one.low), left(one.high) - left(one.low), 18 * one.images / most) for one in bins),
         kind="square",
     )
 
