@@ -4,8 +4,8 @@ A problem is a population of 200,000 images with 2 to 10 classes and two classif
 an image lacks is partly common to both, and to the images of a group where there are groups. Test sets are drawn from
 the population, images or whole groups with replacement, and scored by the package; the truth is the score of the whole
 population. Counted is how often it lies within, of the first classifier's scores and of the paired differences. The
-claim: 93 to 97 times in 100, over 1,000 test sets with groups and over 1,000 without. A line of JSON for each of the two
-is written to `problems.jsonl`, with the coverage at test sets with few and with many wrong answers too.
+claim: 93 to 97 times in 100, over 1,000 test sets with groups and over 1,000 without. A line of JSON for each of the
+two is written to `problems.jsonl`, with the coverage at test sets with few and with many wrong answers too.
 """
 
 import argparse

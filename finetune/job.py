@@ -13,6 +13,7 @@ import safetensors.torch
 from torch import Tensor
 
 from finetune import crossval, record, report, starter
+from finetune.audit.look import Looks
 from finetune.bundle import Bundle, Timings, sameness
 from finetune.choose import heads as probes
 from finetune.choose.budget import OutOfTime, budget, ending
@@ -24,7 +25,8 @@ from finetune.data.catalog import Catalog
 from finetune.data.pixels import Pixels
 from finetune.data.store import Store
 from finetune.data.survey import find, pinned, survey
-from finetune.diagnose import examples, growth, mistakes, reference
+from finetune.diagnose import evidence, examples, growth, mistakes, reference
+from finetune.diagnose.asked import Asked
 from finetune.errors import BundleError, OutputTaken, Stopped, UsageError, printable
 from finetune.frozen.probe import Probe, Trial
 from finetune.model import heads, weights
@@ -38,6 +40,7 @@ from finetune.recipe.network import HeadChoice, Linear
 from finetune.recipe.plan import Plan
 from finetune.recipe.schedule import LpFt
 from finetune.recipe.schema import Recipe
+from finetune.review import material
 from finetune.runtime import generators_kept, seed, start, stop_requests
 from finetune.scores.calibration import temperature
 from finetune.scores.metrics import scores
@@ -337,6 +340,7 @@ def _finish(job: Job, training: Training, probed: "_Probed | None", folds: Predi
     bundle.write_json("metrics.json", {**metrics, **more, "images": job.surveyed.counts()})
     if probed:
         _learning_curve(job, *probed)
+    _more_evidence(job, training, measured, folded=folds is not None)
     timings.write_to(bundle)
     bundle.seal()
     report.write(bundle)  # drawn from the sealed bundle, as it will be whenever it is drawn again
@@ -372,6 +376,30 @@ def _evidence(job: Job, training: Training, measured: dict[str, Predictions], fo
     if own:
         reference.write(job.bundle, own, images, training.setting.preprocessing)
     examples.write(job.bundle, training.setting)
+
+
+def _more_evidence(job: Job, training: Training, measured: dict[str, Predictions], *, folded: bool) -> None:
+    """What else a report shows of the asked images; `auto` leaves out what its time is over for."""
+    split, much = job.surveyed.split, job.recipe.evidence
+    images = split.held_out if folded else split.test if len(split.test) else split.validation
+    part = "test" if "test" in measured else "validation"
+    source = evidence.Source(
+        asked=Asked(part, measured[part], images, shipped=not folded) if part in measured else None,
+        classifier=training.classifier,
+        preprocessing=training.setting.preprocessing,
+        runtime=training.setting.runtime,
+        check=lambda what: ending(job.check(what), job.budget.over),
+        material=lambda memory: material.read(job.bundle, memory=memory),
+    )
+    with job.timings.part("evidence"), Looks() as memory:
+        try:
+            for files in evidence.taken(source, memory, much=much):
+                for name, data in files.items():
+                    job.bundle.write(name, data)
+        except OutOfTime:
+            job.note(evidence.OUT_OF_TIME)
+    if folded and much == "full":
+        job.note(evidence.FOLDED)
 
 
 def _learning_curve(job: Job, given: Material, probe: Probe) -> None:

@@ -13,7 +13,7 @@ import numpy as np
 import safetensors.torch
 import torch
 from PIL import Image
-from torch import Tensor
+from torch import Tensor, nn
 
 from finetune.bundle import Bundle
 from finetune.data import decode
@@ -90,6 +90,18 @@ def evaluate(
         labels=catalog.labels,
         groups=groups if any(sample.group for sample in catalog.samples) else None,
     )
+
+
+def of_views(
+    network: nn.Module, views: Iterable[np.ndarray], count: int, *, runtime: Runtime, check: Check | None = None
+) -> np.ndarray:
+    """What a network says of `count` views, uint8 (size, size, 3) each: float32 (count, width), in their order.
+
+    network: a classifier, or any module from uint8 (n, 3, size, size) to (n, width). As for `logits` every batch is
+    padded to one size, and the module is put in evaluation mode.
+    """
+    rows = _answers(network, views, count, runtime=runtime, check=check)
+    return np.stack([row for row in rows if isinstance(row, np.ndarray)])
 
 
 @dataclass(frozen=True)
@@ -252,7 +264,7 @@ def _view(picture: Picture, preprocessing: Preprocessing) -> np.ndarray | Unread
 
 
 def _answers(
-    classifier: Classifier,
+    classifier: nn.Module,
     views: Iterable[np.ndarray | UnreadableImage],
     count: int,
     *,
@@ -279,7 +291,7 @@ def _answers(
 
 
 @torch.inference_mode()
-def _forward(classifier: Classifier, views: Sequence[np.ndarray], *, size: int, runtime: Runtime) -> np.ndarray:
+def _forward(classifier: nn.Module, views: Sequence[np.ndarray], *, size: int, runtime: Runtime) -> np.ndarray:
     padded = np.zeros((size, *views[0].shape), dtype=np.uint8)
     padded[: len(views)] = views
     output = classifier(to_device(padded, runtime)).float().cpu().numpy()

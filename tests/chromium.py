@@ -22,6 +22,9 @@ MISSING = "no chromium, chromium-browser or google-chrome on PATH"
 _KEYS = {  # key -> (code, number, text)
     "Tab": ("Tab", 9, ""),
     "Enter": ("Enter", 13, "\r"),
+    "ArrowLeft": ("ArrowLeft", 37, ""),
+    "ArrowUp": ("ArrowUp", 38, ""),
+    "ArrowRight": ("ArrowRight", 39, ""),
     "ArrowDown": ("ArrowDown", 40, ""),
     "Backspace": ("Backspace", 8, ""),
     "Escape": ("Escape", 27, ""),

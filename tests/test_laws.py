@@ -285,6 +285,7 @@ def test_each_ageing_package_has_one_importer() -> None:
                 importers.setdefault(imported.split(".")[0], set()).add(name)
     assert importers["albumentations"] == {"views"}
     assert importers["accelerate"] == {"runtime"}
+    assert importers["captum"] == {"diagnose.maps"}
     assert importers["timm"] <= {"model.backbone", "model.listing"}
     assert importers["torchvision"] == {"data.adapters.torchvision"}
     for extra in ("datasets", "fastapi", "uvicorn"):

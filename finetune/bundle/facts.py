@@ -13,7 +13,7 @@ SCHEMA = 1
 _LARGEST = 16 * 2**20
 _KINDS: dict[str, type] = {
     **dict.fromkeys(("name", "created_by"), str),
-    **dict.fromkeys(("classes", "command", "notes"), list),
+    **dict.fromkeys(("classes", "command", "notes", "adding"), list),
     **dict.fromkeys(("preprocessing", "stages", "backbone", "head", "receipt", "decided", "versions", "images"), dict),
 }
 _NEEDED = ("name", "classes", "preprocessing", "backbone", "head")

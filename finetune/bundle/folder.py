@@ -24,6 +24,8 @@ from finetune.scores.predictions import Predictions
 
 UNSEALED = ("timings.jsonl", "report.html", "MODEL_CARD.md")
 
+ADDING = "adding"  # in bundle.json: files that are being added to a complete bundle
+
 _CHECKPOINTS = "checkpoints"  # written by training, gone when the run is complete
 _LARGEST_TEXT = 64 * 10**6
 
@@ -140,6 +142,34 @@ class Bundle:
         said = {**(self._facts if facts is None else facts), "schema": SCHEMA, "complete": True}
         self._store({**said, "files": {name: _digest(_bytes(self.folder / name)) for name in self._present()}})
 
+    def add(self, files: Mapping[str, bytes]) -> None:
+        """Adds files to a complete bundle, or puts them in the place of others, and seals it anew.
+
+        At every moment the bundle is whole: while they are written bundle.json names them as being added, and no reader
+        takes them for its own. Raises BundleError for a bundle that is not complete, OutputTaken while another process
+        holds it.
+        """
+        with locked(self.folder):
+            self._facts = reading.read_facts(self.folder)
+            if not self.complete:
+                raise BundleError(f"{_shown(self.folder)} is not complete; finish the run first")
+            for name in files:
+                self._place(name)
+            said = {name: value for name, value in self._facts.items() if name != ADDING}
+            kept = {name: digest for name, digest in said["files"].items() if name not in files}
+            adding = sorted({*files, *self._facts.get(ADDING, ())})
+            self._store({**said, "files": kept, ADDING: adding})
+            for name, data in files.items():
+                with worded(self._place(name), needed=len(data)):
+                    self._place(name).parent.mkdir(parents=True, exist_ok=True)
+                write_atomically(self._place(name), data)
+            for name in set(adding) - set(files):
+                self._place(name).unlink(missing_ok=True)  # of an addition that was cut off
+            digests = {name: _digest(data) for name, data in files.items()}
+            self._store({**said, "files": dict(sorted({**kept, **digests}.items()))})
+        with contextlib.suppress(OSError):  # Windows keeps what is open
+            (self.folder / LOCK).unlink()
+
     def _must_be_open_to(self, name: str) -> None:
         if self.complete and name not in UNSEALED:
             raise OutputTaken(
@@ -234,7 +264,8 @@ class Bundle:
     def _present(self) -> list[str]:
         """The files below the folder that belong under the seal, sorted by name."""
         names = [path.relative_to(self.folder).as_posix() for path in self.folder.rglob("*") if path.is_file()]
-        return sorted(name for name in names if name not in (FACTS, *UNSEALED) and not _is_passing(name))
+        apart = {FACTS, *UNSEALED, *self._facts.get(ADDING, ())}
+        return sorted(name for name in names if name not in apart and not _is_passing(name))
 
     def _place(self, name: str) -> Path:
         """Where a file of this name lies; raises BundleError for a name, or a link, that leads out of the folder."""

@@ -61,11 +61,16 @@ def predict(bundle: Path, paths: tuple[Path, ...], output: Path | None, top: int
 
 @click.command()
 @click.argument("bundle", metavar="BUNDLE", type=_PATH)
-@click.argument("folder", metavar="FOLDER|TABLE", type=_PATH)
+@click.argument("folder", metavar="[FOLDER|TABLE]", type=_PATH, required=False)
 @click.option("--output", type=_PATH, help="Write a .csv or .jsonl file with a row for each image.")
+@click.option("--evidence", is_flag=True, help="Take all evidence of the bundle's own images into it, for its report.")
 @_JSON
-def evaluate(bundle: Path, folder: Path, output: Path | None, as_json: bool) -> None:
-    """Score a bundle on labelled images: class folders with the names that it knows, or a table."""
+def evaluate(bundle: Path, folder: Path | None, output: Path | None, evidence: bool, as_json: bool) -> None:
+    """Score a bundle on labelled images: class folders with the names that it knows, or a table.
+
+    With --evidence, and then also without images: look at the images that it was tested on once more, and add what is
+    found to the bundle and to its report.
+    """
     from finetune.bundle import Bundle
     from finetune.cli.show import watch
     from finetune.cli.wording import scores_table
@@ -73,7 +78,19 @@ def evaluate(bundle: Path, folder: Path, output: Path | None, as_json: bool) -> 
     from finetune.starter import must_be_a_place, must_exist
 
     must_exist(bundle)
-    must_exist(folder)
+    if folder is None:
+        if not evidence:
+            raise UsageError("nothing to evaluate on: name a folder or a table of labelled images, or say --evidence")
+        if output:
+            raise UsageError("--output has no effect without images to score; name a folder or a table of them")
+    else:
+        must_exist(folder)
+    if evidence:
+        _take_evidence(bundle, quiet=as_json)
+    if folder is None:
+        if as_json:
+            click.echo(json.dumps({"bundle": str(bundle), "evidence": _evidence(bundle)}, indent=1))
+        return
     if output and output.suffix.lower() not in (".csv", ".jsonl"):
         raise UsageError(f"--output {printable(str(output))!r} is neither .csv nor .jsonl")
     if output:
@@ -105,6 +122,26 @@ def evaluate(bundle: Path, folder: Path, output: Path | None, as_json: bool) -> 
             f"{seen} of these images are among those that the bundle was trained or chosen on, byte for byte:\n"
             "the scores are optimistic"
         )
+
+
+def _take_evidence(bundle: Path, *, quiet: bool) -> None:
+    from finetune import report
+    from finetune.cli.show import watch
+    from finetune.errors import printable
+
+    with watch() as show:
+        from finetune.diagnose.evidence import later
+
+        page = report.write(later(bundle, check=lambda what: lambda done, total: show.progress(what, done, total)))
+    if not quiet:
+        click.echo(f"{', '.join(_evidence(bundle))} taken; report: {printable(str(page))}")
+
+
+def _evidence(bundle: Path) -> list[str]:
+    from finetune.bundle import Bundle
+
+    files = Bundle.open(bundle).facts["files"]
+    return sorted(name for name in files if name.startswith("evidence/"))
 
 
 def _row(path: str, answer: "np.ndarray | UnreadableImage", predictor: "Predictor", top: int) -> dict[str, Any]:

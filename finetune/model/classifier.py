@@ -57,10 +57,14 @@ class Classifier(nn.Module):
         self.to(memory_format=torch.channels_last)
 
     def forward(self, images: Tensor) -> Tensor:
-        normalised = self.normalise(images)
-        features = self._extract(normalised) if self._extract else self.backbone(normalised)
-        logits: Tensor = self.head(features)
+        logits: Tensor = self.head(self.features(images))
         return logits
+
+    def features(self, images: Tensor) -> Tensor:
+        """What the head is given, (n, features), of images as they are given to the classifier."""
+        normalised = self.normalise(images)
+        features: Tensor = self._extract(normalised) if self._extract else self.backbone(normalised)
+        return features
 
     def stage_of(self, tensor: str) -> str:
         """The stage that a key of the state dict belongs to."""

@@ -184,6 +184,9 @@ class Recipe(Section):
     schedule: Schedule = Field(Head(), discriminator="kind")
     images: Images = Images()
     train: Train = Train()
+    evidence: Literal["basic", "full"] = Field(
+        "basic", description="what is looked into at the end; full: corruptions and an audit of the data as well"
+    )
 
     @property
     def phases(self) -> tuple[PhaseChoice, ...]:

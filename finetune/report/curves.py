@@ -5,7 +5,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import groupby
 
-from finetune.report.evidence import Curve, Epoch, Law
+from finetune.report.course import Curve, Epoch, Law
 from finetune.report.words import number
 
 Place = tuple[float, float]  # from the left and from the top, 0..100
@@ -74,6 +74,11 @@ def loss(epochs: Sequence[Epoch]) -> Chart | None:
 def accuracy(epochs: Sequence[Epoch], *, title: str = "Accuracy") -> Chart | None:
     """Training and validation accuracy; None where there is neither."""
     return _chart(title, epochs, lambda epoch: epoch.train_accuracy, lambda epoch: epoch.validation_accuracy, top=1.0)
+
+
+def rate(epochs: Sequence[Epoch]) -> Chart | None:
+    """The learning rate at the end of each epoch; None where it was not kept."""
+    return _chart("Learning rate", epochs, lambda epoch: epoch.lr, lambda epoch: None, top=None)
 
 
 def growth(curve: Curve) -> Growth | None:

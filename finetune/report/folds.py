@@ -4,7 +4,10 @@ import statistics
 
 from finetune.recipe.section import STAGES
 from finetune.report import trials
-from finetune.report.evidence import Evidence, Fold, Score
+from finetune.report.course import Fold
+from finetune.report.evidence import Evidence
+from finetune.report.records import Score
+from finetune.report.sourced import Value
 
 
 def table(evidence: Evidence) -> dict[str, object]:
@@ -15,9 +18,9 @@ def table(evidence: Evidence) -> dict[str, object]:
     return {
         "rows": [(fold, score, _learnt(evidence, fold)) for fold, score in zip(evidence.folds, main, strict=True)],
         "accuracy": "All labels right" if several else "Accuracy",
-        "low": min(values, default=None),
-        "high": max(values, default=None),
-        "deviation": statistics.stdev(values) if len(values) > 1 else None,
+        "low": Value(min(values, default=None), "least(evidence/folds.json:)"),
+        "high": Value(max(values, default=None), "most(evidence/folds.json:)"),
+        "deviation": Value(statistics.stdev(values), "deviation(evidence/folds.json:)") if len(values) > 1 else None,
         "joined": evidence.scores and (evidence.scores.accuracy or evidence.scores.subset_accuracy),
     }
 

@@ -2,7 +2,9 @@
 
 from collections.abc import Iterator, Sequence
 
-from finetune.report.evidence import ClassScores, Errors, Evidence
+from finetune.report.evidence import Evidence
+from finetune.report.records import ClassScores, Errors
+from finetune.report.sourced import Value, at
 
 PAIRS = 12
 CHOSEN_ON = {"validation": "the validation images", "out_of_fold": "images held out in turn"}
@@ -26,34 +28,41 @@ def together(errors: Errors, names: Sequence[str]) -> dict[str, object]:
 
     pairs: (images, label, what of it, other label, what of that, images with an error of the first).
     """
-    missed, added = ([row[place] for place, row in enumerate(table)] for table in (errors.missed, errors.added))
-    rows = sorted(zip(names, missed, added, strict=True), key=lambda row: -row[1] - row[2])
-    pairs = [
-        *_pairs(errors.swapped, "missed", "added", names),
-        *_pairs(errors.missed, "missed", "missed", names),
-        *_pairs(errors.added, "added", "added", names),
+    rows = [
+        (name, _of(errors, "missed", place, place), _of(errors, "added", place, place))
+        for place, name in enumerate(names)
     ]
-    alone = {"missed": dict(zip(names, missed, strict=True)), "added": dict(zip(names, added, strict=True))}
-    found = [(*pair, alone[pair[2]][pair[1]]) for pair in pairs]
-    found.sort(key=lambda pair: (-pair[0], pair[5]))
-    wrong = [row for row in rows if row[1] or row[2]]
+    rows.sort(key=lambda row: -_whole(row[1]) - _whole(row[2]))
+    wrong = [row for row in rows if row[1].number or row[2].number]
+    pairs = []
+    for kind, what, other in (("swapped", "missed", "added"), ("missed",) * 3, ("added",) * 3):
+        for i, j in _pairs(getattr(errors, kind), same=what == other):
+            count, total = _of(errors, kind, i, j), _of(errors, what, i, i)
+            pairs.append((count, names[i], what, names[j], other, total))
+    pairs.sort(key=lambda pair: (-_whole(pair[0]), _whole(pair[5])))
     return {
-        "images": errors.images,
+        "images": at(errors, "images"),
         "rows": wrong[:PAIRS],
         "left": max(0, len(wrong) - PAIRS),
-        "pairs": found[:PAIRS],
-        "more": max(0, len(found) - PAIRS),
+        "pairs": pairs[:PAIRS],
+        "more": max(0, len(pairs) - PAIRS),
     }
 
 
-def _pairs(
-    table: Sequence[Sequence[int]], what: str, other: str, names: Sequence[str]
-) -> Iterator[tuple[int, str, str, str, str]]:
+def _pairs(table: Sequence[Sequence[int]], *, same: bool) -> Iterator[tuple[int, int]]:
     """The pairs that occur; of two errors of a kind each pair once."""
     for i, row in enumerate(table):
         for j, count in enumerate(row):
-            if count and (what != other or i < j):
-                yield count, names[i], what, names[j], other
+            if count and (not same or i < j):
+                yield i, j
+
+
+def _of(errors: Errors, what: str, row: int, column: int) -> Value:
+    return Value(getattr(errors, what)[row][column], f"{errors.origin}.{what}.{row}.{column}")
+
+
+def _whole(value: Value) -> int:
+    return int(value.number or 0)
 
 
 def _weakness(row: ClassScores) -> tuple[bool, float, int]:

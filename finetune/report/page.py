@@ -1,19 +1,26 @@
-"""The page: sections into one HTML file without scripts, without links to elsewhere, without unescaped data."""
+"""The page: ten questions in one HTML file without links to elsewhere and without unescaped data.
+
+It can be read without its one script, which is our own and the same on every page; the page names its hash, so that
+nothing else may run.
+"""
 
 import base64
+import re
 from functools import cache
 from pathlib import Path
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from markupsafe import Markup
 
 from finetune.bundle import Bundle
 from finetune.errors import printable
-from finetune.report import words
+from finetune.report import figures, script, sourced
 from finetune.report.evidence import Evidence, gather
-from finetune.report.sections import SECTIONS
+from finetune.report.questions import QUESTIONS
 
 PAGE = "report.html"
 LONGEST_TEXT = 300  # of one name or line
+_PATH = re.compile("[-Mmlh0-9. ]*")
 
 
 def write(bundle: Bundle) -> Path:
@@ -29,8 +36,20 @@ def render(bundle: Bundle) -> str:
 
 def page(evidence: Evidence) -> str:
     """The report of the evidence as HTML."""
-    sections = [section for section in (make(evidence) for make in SECTIONS) if section]
-    return environment().get_template("page.html").render(sections=sections, facts=evidence.facts, evidence=evidence)
+    sections = [make(evidence) for make in QUESTIONS]
+    data = script.data(evidence)
+    return (
+        environment()
+        .get_template("page.html")
+        .render(
+            sections=sections,
+            facts=evidence.facts,
+            evidence=evidence,
+            data=data,
+            script=script.element() if data else "",
+            script_hash=script.digest(),
+        )
+    )
 
 
 @cache
@@ -45,11 +64,27 @@ def environment() -> Environment:
         lstrip_blocks=True,
     )
     made.filters |= {
-        "number": words.number,
-        "interval": words.interval,
-        "in_words": words.in_words,
-        "signed": words.signed,
-        "counted": words.counted,
+        "at": sourced.at,
+        "number": figures.number,
+        "low": figures.low,
+        "high": figures.high,
+        "interval": figures.interval,
+        "interval_if_any": figures.interval_if_any,
+        "in_words": figures.in_words,
+        "signed": figures.signed,
+        "signed_interval": figures.signed_interval,
+        "hundredths": figures.hundredths,
+        "interval_in_hundredths": figures.interval_in_hundredths,
+        "points": figures.points,
+        "interval_in_points": figures.interval_in_points,
+        "lost": figures.lost,
+        "drop": figures.drop,
+        "drop_interval": figures.drop_interval,
+        "count": figures.count,
+        "counted": figures.counted,
+        "less": figures.less,
+        "plainly": figures.plainly,
+        "path": _path,
         "percent": _percent,
         "cut": _cut,
     }
@@ -69,6 +104,13 @@ def _harmless(value: object) -> object:
 
 def _cut(text: str, limit: int) -> str:
     return printable(text, limit=limit)
+
+
+def _path(path: str) -> Markup:
+    """The places of an SVG path, however long."""
+    if not _PATH.fullmatch(path):
+        raise ValueError("a path of our own holds nothing but places")
+    return Markup(path)
 
 
 def _percent(share: float | None) -> float:

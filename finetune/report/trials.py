@@ -4,7 +4,8 @@ import math
 import re
 from collections.abc import Iterable
 
-from finetune.report.evidence import Evidence, Head, Trial, Way
+from finetune.report.course import Head, Trial, Way
+from finetune.report.evidence import Evidence
 
 COMPARED = ("ridge", "knn")  # families that make no head: they are there to compare with
 FAMILIES = {

@@ -2,7 +2,7 @@
 
 import math
 
-from finetune.report.evidence import Score
+from finetune.report.records import Score
 
 NOTHING = "–"
 
@@ -28,6 +28,14 @@ def signed(value: float, places: int = 3) -> str:
     """'+0.012', '−0.012', '0.000': with a sign, unless nothing is left of it."""
     shown = f"{abs(value):.{places}f}"
     return shown if float(shown) == 0 else f"{'+' if value > 0 else '−'}{shown}"
+
+
+def share(value: float, places: int = 0) -> str:
+    """'71' of a share 0..1, in hundredths; 0.996 is not shown as 100, nor 0.004 as 0."""
+    shown = f"{100 * value:.{places}f}"
+    if 0 < value < 1 and float(shown) in (0.0, 100.0):
+        return share(value, places + 1) if places < 3 else shown
+    return shown
 
 
 def gained(points: float, low: float, high: float) -> str:

@@ -18,7 +18,8 @@ from finetune.recipe.plan import Chosen, ChosenTrial, Phase, Plan
 from finetune.recipe.schedule import LpFt, Probe
 from finetune.scores.metrics import scores
 from finetune.scores.predictions import Predictions
-from tests.report.tried import CURVE, HEADS, REASONS, TIERS
+from tests.report import taken as taking
+from tests.report.tried import BASELINE, CURVE, HEADS, REASONS, TIERS, TUNED
 
 FLOWERS = ("daisy", "dandelion", "rose", "sunflower", "tulip")
 RECIPE = """\
@@ -102,7 +103,7 @@ def make_bundle(tmp_path):
     """make_bundle(classes=…, test=…, …) -> a Bundle; without arguments that of a run on five kinds of flowers.
 
     evidence: what lies in the folder of that name, by name without .json. views: keys of images shown as they were
-    varied.
+    varied. taken: whether everything was looked at while the images were at hand.
     """
 
     def make(
@@ -124,6 +125,7 @@ def make_bundle(tmp_path):
         sealed=True,
         facts=None,
         folder="bundle",
+        taken=False,
     ):
         bundle = Bundle.create(tmp_path / folder)
         parts = {
@@ -149,20 +151,32 @@ def make_bundle(tmp_path):
             *({"part": f"epoch {i}", "seconds": 18.4} for i in range(len(lines))),
         ]
         bundle.write("timings.jsonl", "".join(json.dumps(line) + "\n" for line in timings).encode())
-        bundle.describe(_facts(name, classes, counts, notes) | (facts or {}))
+        bundle.describe(facts_of(name, classes, counts, notes) | (facts or {}))
         if finished:
             bundle.write("model.safetensors", b"weights")
             for part, answer in parts.items():
                 bundle.write(f"predictions/{part}.npz", answer.to_bytes())
             found = {part: scores(answer, resamples=200) for part, answer in parts.items()}
+            if taken:
+                for part, answer in parts.items():
+                    found[part]["calibration"] = taking.calibration(answer)
+                    found[part]["selective"] = taking.selective(answer)
             bundle.write_json("metrics.json", {**found, "images": counts})
             if asked := parts.get("test", parts.get("validation")):
                 _write_mistakes(bundle, asked, thumbnails)
+                if taken:
+                    taking.write(bundle, asked, part="test" if "test" in parts else "validation")
             if sealed:
                 bundle.seal()
         return bundle
 
     return make
+
+
+@pytest.fixture
+def whole(make_chosen):
+    """A bundle from which every part of every section can be drawn."""
+    return make_chosen([BASELINE, TUNED], 0.5, views=("rose/a.jpg", "rose/b.jpg"), taken=True)
 
 
 @pytest.fixture
@@ -220,7 +234,7 @@ def _catalog(parts, left_out):
     return table.getvalue().encode()
 
 
-def _facts(name, classes, counts, notes):
+def facts_of(name, classes, counts, notes):
     return {
         "name": name,
         "created_by": "finetune 0.1.0",

@@ -1,7 +1,7 @@
 import pytest
 
+from finetune.report.course import Curve, Epoch
 from finetune.report.curves import accuracy, bands, growth, loss, ticks
-from finetune.report.evidence import Curve, Epoch
 from tests.report.tried import CURVE
 
 

@@ -2,8 +2,9 @@ import pytest
 
 from finetune import report
 from finetune.errors import BundleError
-from finetune.report import evidence, folds, sections
+from finetune.report import evidence, folds, good
 from finetune.scores.metrics import scores
+from tests.report.test_page import Parsed
 
 TRIAL = {"family": "lda", "scaling": "l2", "strength": 0.9}
 
@@ -41,8 +42,8 @@ def test_each_fold_has_a_row_and_their_span_is_no_interval(make_folded):
         (2, 0.8, "linear discriminants"),
         (3, 0.9, "linear discriminants"),
     ]
-    assert (found["low"], found["high"]) == (0.7, 0.9)
-    assert found["deviation"] == pytest.approx(0.1)
+    assert (found["low"].number, found["high"].number) == (0.7, 0.9)
+    assert found["deviation"].number == pytest.approx(0.1)
 
 
 def test_a_fold_says_what_was_trained_and_from_which_network(make_folded):
@@ -55,15 +56,16 @@ def test_a_fold_says_what_was_trained_and_from_which_network(make_folded):
 def test_the_page_says_that_no_model_had_seen_what_it_answered(make_folded):
     bundle = make_folded(0.7, 0.8, 0.9)
     page = report.render(bundle)
-    assert "3-fold: each image was answered by a model that had not seen it" in page
-    assert "held-out images are answered right" in page
-    assert "with a standard deviation of 0.100" in page
-    assert 'id="folds"' in page
+    words = Parsed(page).words
+    assert "3-fold: each image was answered by a model that had not seen it" in words
+    assert "held-out images are answered right" in words
+    assert "with a standard deviation of 0.100" in words
+    assert 'class="part folds"' in page
     assert "There are no test images" not in page
 
 
 def test_without_folds_there_is_no_section(make_bundle):
-    assert sections.folds(evidence.gather(make_bundle())) is None
+    assert good.folds(evidence.gather(make_bundle())) is None
 
 
 def test_a_damaged_line_is_refused(make_bundle, answers):

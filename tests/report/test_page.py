@@ -45,6 +45,9 @@ HOSTILE = (
 )
 
 
+INLINE = ("bdi", "b", "code")
+
+
 class Parsed(HTMLParser):
     """The elements, attributes and texts of a page."""
 
@@ -58,7 +61,8 @@ class Parsed(HTMLParser):
     def handle_starttag(self, tag, attrs):
         self.tags[tag] += 1
         self.attributes += [(tag, name, value or "") for name, value in attrs]
-        if tag != "meta":
+        self._space(tag in INLINE or any(name == "data-source" for name, _ in attrs))
+        if tag not in ("meta", "input"):
             self.open.append(tag)
 
     def handle_startendtag(self, tag, attrs):
@@ -67,6 +71,7 @@ class Parsed(HTMLParser):
 
     def handle_endtag(self, tag):
         assert self.open.pop() == tag
+        self._space(tag in (*INLINE, "span"))
 
     def handle_data(self, data):
         if self.open and self.open[-1] == "style":
@@ -76,7 +81,10 @@ class Parsed(HTMLParser):
 
     @property
     def words(self):
-        return " ".join(" ".join(self.text).split())
+        return " ".join("".join(self.text).split())
+
+    def _space(self, inline):
+        self.text.append("" if inline else " ")
 
 
 @pytest.fixture
@@ -183,7 +191,7 @@ def test_the_page_says_what_was_tried_what_was_not_and_what_ships(make_chosen):
 
 def test_the_page_says_what_would_help(make_chosen):
     text = report.render(make_chosen([BASELINE]))
-    assert "50 more images of rose : about +2 points [0, 4]" in Parsed(text).words
+    assert "50 more images of rose: about +2 points [0, 4]" in Parsed(text).words
     assert text.count('class="whisker"') == len(CURVE["points"])
     assert 'class="fitted"' in text
     assert "the line is a power law" in Parsed(text).words

@@ -4,16 +4,18 @@ import pytest
 from finetune import report
 from finetune.bundle import Bundle
 from finetune.recipe.plan import Plan
-from finetune.report import sections
 from finetune.report.evidence import gather
+from finetune.report.questions import QUESTIONS
+from finetune.report.stages import stages
 from finetune.scores.predictions import Predictions
 from tests.report.conftest import PLAN
+from tests.report.test_page import Parsed
 from tests.report.tried import BASELINE, CURVE, HEADS, REASONS, TIERS, TUNED, way
 
 
 def named(bundle):
     evidence = gather(bundle)
-    return {section.name: section.values for make in sections.SECTIONS if (section := make(evidence))}
+    return {part.name: part.values for make in QUESTIONS for part in make(evidence).parts}
 
 
 @pytest.mark.parametrize(
@@ -29,13 +31,61 @@ def named(bundle):
     ],
 )
 def test_stages_are_named_in_short(names, words):
-    assert sections.stages(names) == words
+    assert stages(names) == words
 
 
-def test_a_run_that_chose_and_trained_has_every_section(make_chosen):
-    others = {"labels", "errors", "folds"}
-    expected = [make.__name__ for make in sections.SECTIONS if make.__name__ not in others]
-    assert list(named(make_chosen([BASELINE, TUNED], 0.5, views=("a.jpg",)))) == expected
+TITLES = [
+    "How good is it?",
+    "Where is it wrong?",
+    "Can its confidence be used?",
+    "Is the data sound?",
+    "What does it see?",
+    "How robust is it?",
+    "For whom is it worse?",
+    "What would help?",
+    "How did it learn?",
+    "What exactly is this?",
+]
+
+
+def test_every_report_answers_ten_questions_in_order(whole, make_bundle, tmp_path):
+    for bundle in (whole, make_bundle(folder="plain"), Bundle.create(tmp_path / "bare")):
+        evidence = gather(bundle)
+        assert [make(evidence).title for make in QUESTIONS] == TITLES
+
+
+def test_a_run_that_chose_and_trained_and_was_looked_at_has_every_part(whole):
+    evidence = gather(whole)
+    parts = {section.name: [part.name for part in section.parts] for section in (make(evidence) for make in QUESTIONS)}
+    assert parts == {
+        "good": ["headline", "against", "scores"],
+        "wrong": ["confusion", "classes", "mistakes"],
+        "trusted": ["selective", "calibration"],
+        "sound": ["images", "findings", "suspected", "leaks"],
+        "sees": ["embedding", "views"],
+        "robust": ["corruptions"],
+        "worse": ["slices"],
+        "helps": ["more", "check_first"],
+        "learnt": ["choice", "learning", "seconds"],
+        "exactly": ["repeat", "weights", "plan", "recipe", "files"],
+    }
+
+
+def test_what_was_not_taken_is_said_in_one_line_with_how_to_take_it(make_bundle):
+    evidence = gather(make_bundle())
+    lacking = {
+        section.name: [part.values["how"] for part in section.parts if part.name == "missing"]
+        for section in (make(evidence) for make in QUESTIONS)
+    }
+    how = ["finetune evaluate BUNDLE --evidence"]
+    assert {name: value for name, value in lacking.items() if value} == {
+        "trusted": [""],
+        "sound": how,
+        "sees": how,
+        "robust": how,
+        "worse": how,
+        "helps": [""],
+    }
 
 
 def test_a_run_without_an_epoch_has_no_section_on_learning(make_probed):
@@ -50,7 +100,7 @@ def test_a_run_that_compared_nothing_has_no_section_on_choosing(make_bundle):
 
 
 def test_a_run_that_has_only_begun_has_the_sections_it_can(tmp_path):
-    assert list(named(Bundle.create(tmp_path / "run"))) == ["headline", "repeat"]
+    assert list(named(Bundle.create(tmp_path / "run"))) == ["headline", "missing", "repeat"]
 
 
 def test_the_headline_is_the_test_accuracy_beside_the_commonest_class(make_bundle):
@@ -58,9 +108,9 @@ def test_the_headline_is_the_test_accuracy_beside_the_commonest_class(make_bundl
     values = named(bundle)["headline"]
     test = bundle.metrics["test"]
     assert values["score"].value == test["accuracy"]["value"]
-    assert values["images"] == 153
+    assert values["images"].number == 153
     largest = max(test["per_class"], key=lambda row: row["support"])
-    assert values["guess"] == (largest["class"], largest["support"] / 153)
+    assert (values["guess"][0], values["guess"][1].number) == (largest["class"], largest["support"] / 153)
 
 
 def test_classes_come_weakest_first_and_unknown_ones_last(make_bundle):
@@ -77,7 +127,8 @@ def test_confusions_come_largest_first_of_the_smallest_class(make_bundle):
     logits = np.eye(3, dtype=np.float32)[answers]
     predictions = Predictions(tuple(map(str, range(21))), logits, ("p", "q", "r"), labels)
     values = named(make_bundle(predictions.classes, predictions={"test": predictions}, validation=0))["confusion"]
-    assert values["pairs"] == [(3, "r", "p", 8), (2, "q", "p", 4), (2, "p", "q", 9)]
+    pairs = [(count.number, *names, total.number) for count, *names, total in values["pairs"]]
+    assert pairs == [(3, "r", "p", 8), (2, "q", "p", 4), (2, "p", "q", 9)]
     assert values["rows"][1] == ("q", [(2, 0.71), (2, 0.71), (0, 0.0)])
     assert values["kind"] == "roomy"
 
@@ -101,7 +152,7 @@ def test_files_left_out_are_grouped_by_reason_while_reasons_are_few(make_bundle)
 def test_scores_of_several_labels_have_their_own_rows(make_bundle, several):
     found = named(make_bundle(several.classes, predictions={"test": several}, test=0, validation=0))
     assert not {"classes", "confusion"} & set(found)
-    assert found["headline"]["images"] == 40
+    assert found["headline"]["images"].number == 40
     assert found["headline"]["several"]
     assert found["headline"]["guess"] is None
     assert [row.name for row in found["scores"]["rows"]] == [
@@ -116,10 +167,14 @@ def test_scores_of_several_labels_have_their_own_rows(make_bundle, several):
 
 
 def test_the_time_of_the_epochs_is_one_sum(make_bundle):
-    values = named(make_bundle())["repeat"]
-    assert values["seconds"] == [("reading images", "6.1 s"), ("epochs", "3 min 41 s")]
-    assert values["total"] == "3 min 47 s"
-    assert values["command"] == "finetune run recipes/flowers.yaml --set train.batch_size=32"
+    found = named(make_bundle())
+    values = found["seconds"]
+    assert [(name, str(taken)) for name, taken, _ in values["rows"]] == [
+        ("reading images", "6.1 s"),
+        ("epochs", "3 min 41 s"),
+    ]
+    assert str(values["total"]) == "3 min 47 s"
+    assert found["repeat"]["command"] == "finetune run recipes/flowers.yaml --set train.batch_size=32"
 
 
 def test_settings_are_read_as_words(make_bundle):
@@ -131,7 +186,7 @@ def test_settings_are_read_as_words(make_bundle):
 def test_scores_out_of_fold_stand_beside_the_test_scores_where_there_is_no_validation(make_probed, answers):
     bundle = make_probed()
     values = named(bundle)["scores"]
-    assert (values["part"], values["beside"], values["images"]) == ("test", "out_of_fold", 612)
+    assert (values["part"], values["beside"], values["images"].number) == ("test", "out_of_fold", 612)
     beside = {row.name: row.beside.value for row in values["rows"]}
     assert beside["Accuracy"] == bundle.metrics["out_of_fold"]["accuracy"]["value"]
     both = {name: answers(("p", "q"), 30, seed=i) for i, name in enumerate(("out_of_fold", "validation", "test"))}
@@ -142,7 +197,7 @@ def test_scores_out_of_fold_stand_beside_the_test_scores_where_there_is_no_valid
 def test_without_test_images_the_next_best_speak_alone(make_probed, answers, part, words):
     predictions = {part: answers(("p", "q"), 40)}
     found = named(make_probed(classes=("p", "q"), predictions=predictions, test=0))
-    assert (found["headline"]["words"], found["headline"]["images"]) == (words, 40)
+    assert (found["headline"]["words"], found["headline"]["images"].number) == (words, 40)
     assert (found["scores"]["part"], found["scores"]["beside"]) == (words, "")
     assert all(row.beside is None for row in found["scores"]["rows"])
 
@@ -196,7 +251,7 @@ def test_curves_without_validation_promise_none(make_chosen, make_bundle):
     values = named(make_chosen([BASELINE, TUNED], 0.5))["learning"]
     assert (values["validation"], values["best"]) == (False, None)
     values = named(make_bundle(folder="validated"))["learning"]
-    assert (values["validation"], values["best"]) == (True, 10)
+    assert (values["validation"], values["best"].number) == (True, 10)
 
 
 def test_where_training_ended_is_said_among_the_choice_and_not_the_images(make_chosen):
@@ -234,20 +289,21 @@ def test_labels_stand_with_their_thresholds_the_weakest_first(make_bundle, sever
     assert found["kept"] == [("cow", "too few")]
     assert (found["chosen_on"], found["same"]) == ("images held out in turn", False)
     text = report.render(bundle)
-    assert "keeps 0.5: too few" in text
-    assert "Thresholds have the highest F1 on images held out in turn." in text
+    assert "keeps 0.5: too few" in Parsed(text).words
+    assert "Thresholds have the highest F1 on images held out in turn." in Parsed(text).words
 
 
 def test_errors_that_come_in_one_image_are_counted_of_the_first(make_bundle, several):
     found = named(make_bundle(several.classes, predictions={"test": several}, test=0, validation=0))["errors"]
     missed, added = several.labels & ~several.predicted, several.predicted & ~several.labels
-    assert found["images"] == 40
-    assert {row[0]: row[1:] for row in found["rows"]} == {
+    assert found["images"].number == 40
+    assert {name: (one.number, other.number) for name, one, other in found["rows"]} == {
         name: (missed[:, place].sum(), added[:, place].sum()) for place, name in enumerate(several.classes)
     }
     wrong = {"missed": missed, "added": added}
     for count, first, what, second, other, total in found["pairs"]:
         one, two = (several.classes.index(name) for name in (first, second))
-        assert count == (wrong[what][:, one] & wrong[other][:, two]).sum() > 0
-        assert total == wrong[what][:, one].sum()
-    assert [pair[0] for pair in found["pairs"]] == sorted((pair[0] for pair in found["pairs"]), reverse=True)
+        assert count.number == (wrong[what][:, one] & wrong[other][:, two]).sum() > 0
+        assert total.number == wrong[what][:, one].sum()
+    counts = [pair[0].number for pair in found["pairs"]]
+    assert counts == sorted(counts, reverse=True)

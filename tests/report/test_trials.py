@@ -6,7 +6,8 @@ import pytest
 from finetune.choose import course
 from finetune.recipe import tiers
 from finetune.report import trials
-from finetune.report.evidence import Head, Trial, gather
+from finetune.report.course import Head, Trial
+from finetune.report.evidence import gather
 from finetune.train import settle
 from tests.report.tried import BASELINE, HEADS, TUNED, head, way
 

@@ -1,6 +1,6 @@
 import pytest
 
-from finetune.report.evidence import Score
+from finetune.report.records import Score
 from finetune.report.words import counted, digits, duration, gained, in_words, interval, number, signed
 
 

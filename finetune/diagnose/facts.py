@@ -1,0 +1,45 @@
+"""Facts of the asked images, and for which of them a classifier is worse."""
+
+from finetune.audit.look import Look, Looks, looks
+from finetune.bundle.facts import dump
+from finetune.diagnose.asked import Asked
+from finetune.predict import Check
+from finetune.scores.slices import slices
+
+Fact = float | str | None
+
+
+def files(asked: Asked, memory: Looks, *, threads: int, check: Check | None = None) -> dict[str, bytes]:
+    """`evidence/facts.json`, what `audit.look` says of every asked image, its camera and its group; and
+    `evidence/slices.json`, the scores of images that have a fact in common.
+
+    Looks are remembered, so that a check before or after does not take them again. An image that cannot be read any
+    more has None for all but its group.
+    """
+    found, _ = looks(asked.catalog, threads=threads, known=memory, progress=check)
+    taken = [found.get(key) for key in asked.catalog.keys]
+    facts: dict[str, list[Fact]] = {
+        name: [None if look is None else value(look) for look in taken] for name, value in _FACTS.items()
+    }
+    facts["group"] = [sample.group for sample in asked.catalog.samples]
+    said = {"part": asked.part, "keys": list(asked.catalog.keys), "facts": facts}
+    return {
+        "evidence/facts.json": dump(said),
+        "evidence/slices.json": dump(slices(asked.predictions, facts)),
+    }
+
+
+def _camera(look: Look) -> str | None:
+    return look.header.camera or None
+
+
+_FACTS = {
+    "width": lambda look: look.width,
+    "height": lambda look: look.height,
+    "aspect": lambda look: look.width / look.height,
+    "brightness": lambda look: look.brightness,
+    "contrast": lambda look: look.contrast,
+    "blur": lambda look: look.blur,
+    "file_size": lambda look: look.file_size,
+    "camera": _camera,
+}

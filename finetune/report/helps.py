@@ -1,0 +1,53 @@
+"""What would help? How accuracy grew with the number of images, and which labels to look at first."""
+
+from finetune.report import curves, words
+from finetune.report.course import Gain
+from finetune.report.evidence import Evidence
+from finetune.report.section import Part, Section, missing, section
+from finetune.report.sound import issue_figure, issues_of
+from finetune.report.sourced import at, shown
+
+GAINS = 12
+FIRST = 10
+
+
+def what_would_help(evidence: Evidence) -> Section:
+    """More images, and labels put right."""
+    drawn = more(evidence)
+    why = (
+        "No learning curve was taken: it comes with a schedule that fits heads to frozen features (probe, lp_ft, auto)."
+    )
+    return section("helps", "What would help?", "What helps", drawn or missing(why, ""), check_first(evidence))
+
+
+def more(evidence: Evidence) -> Part | None:
+    """How accuracy grew with the number of images, and what more images of each class may bring."""
+    curve = evidence.curve
+    if curve is None or not (curve.points or curve.gains):
+        return None
+    gains = sorted(curve.gains, key=lambda gain: -gain.points)
+    rows = [
+        (gain, shown(words.gained(gain.points, gain.low, gain.high), *_ends(gain), verb="percent"))
+        for gain in gains[:GAINS]
+    ]
+    values = {"growth": curves.growth(curve), "gains": rows, "left": len(gains) - len(rows)}
+    return Part("more", "More images", values)
+
+
+def check_first(evidence: Evidence) -> Part | None:
+    """The labels that are most worth a look: those that the audit suspects, or else those of the worst mistakes."""
+    audited = evidence.audited
+    issues = issues_of(audited) if audited else []
+    wrong = [] if issues else evidence.mistakes[:FIRST]
+    if not (issues or wrong):
+        return None
+    values = {
+        "issues": [(one, issue_figure(one)) for one in issues[:FIRST]],
+        "more": max(0, len(issues) - FIRST),
+        "mistakes": wrong,
+    }
+    return Part("check_first", "Labels to check first", values)
+
+
+def _ends(gain: Gain) -> tuple[str, str, str]:
+    return at(gain, "points").source, at(gain, "low").source, at(gain, "high").source
