@@ -39,8 +39,10 @@ from finetune.recipe.plan import Plan
 from finetune.recipe.schedule import LpFt
 from finetune.recipe.schema import Recipe
 from finetune.runtime import generators_kept, seed, start, stop_requests
+from finetune.scores.calibration import temperature
 from finetune.scores.metrics import scores
 from finetune.scores.predictions import Predictions
+from finetune.scores.reliability import FEWEST, trust
 from finetune.scores.thresholds import Thresholds
 from finetune.train import checkpoint
 from finetune.train.loop import Epoch, Training, fit
@@ -193,6 +195,7 @@ def _trained(job: Job, plan: Plan, kept: checkpoint.Checkpoint | None) -> "tuple
     _train(job, training)
     if start and plan.phases:
         _settle(job, recipe, training, start, plan)
+    _temper(job, training)
     return training, probed
 
 
@@ -325,6 +328,11 @@ def _finish(job: Job, training: Training, probed: "_Probed | None", folds: Predi
     for name, predictions in measured.items():
         bundle.write(f"predictions/{name}.npz", predictions.to_bytes())
     metrics = {name: scores(predictions) for name, predictions in measured.items()}
+    heat = {} if folds else {name: bundle.facts.get("temperature", 1.0) for name in ("validation", "test")}
+    chooser = None if folds else measured.get("validation", measured.get("out_of_fold"))
+    for name, predictions in measured.items():
+        beside = chooser if name == "test" else None
+        metrics[name] |= trust(predictions, temperature=heat.get(name, 1.0), chooser=beside)
     more = {"thresholds": thresholds.to_dict(job.surveyed.classes)} if thresholds else {}
     bundle.write_json("metrics.json", {**metrics, **more, "images": job.surveyed.counts()})
     if probed:
@@ -333,6 +341,22 @@ def _finish(job: Job, training: Training, probed: "_Probed | None", folds: Predi
     bundle.seal()
     report.write(bundle)  # drawn from the sealed bundle, as it will be whenever it is drawn again
     shutil.rmtree(bundle.folder / "checkpoints", ignore_errors=True)
+
+
+def _temper(job: Job, training: Training) -> None:
+    """Divides the logits of what was trained by the temperature that validation images ask for; a head that was fitted
+    or chosen is tempered by its out-of-fold answers already.
+    """
+    plan, validation = training.setting.plan, job.surveyed.split.validation
+    if not plan.phases or plan.chosen or len(validation) < FEWEST:
+        return
+    with job.timings.part("evaluation"):
+        said = _predict(job, training, validation, "validation")
+    assert said is not None
+    assert said.labels is not None
+    found = temperature(said.logits, said.labels, smoothing=1 / (len(said) + 2))
+    heads.temper(training.classifier.head, found)
+    record.temperature(job.bundle, found)
 
 
 def _evidence(job: Job, training: Training, measured: dict[str, Predictions], folds: Predictions | None) -> None:

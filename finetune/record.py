@@ -105,6 +105,11 @@ def notes(bundle: Bundle, more: Sequence[str]) -> None:
     bundle.describe({**bundle.facts, "notes": [*known, *(note for note in more if note not in known)]})
 
 
+def temperature(bundle: Bundle, chosen: float) -> None:
+    """What the logits of the trained weights were divided by, in their head."""
+    bundle.describe({**bundle.facts, "temperature": chosen})
+
+
 def thresholds(bundle: Bundle, chosen: Thresholds) -> None:
     """The probabilities above which labels are answered, and what is worth knowing of them."""
     bundle.describe({**bundle.facts, "thresholds": list(chosen.values)})

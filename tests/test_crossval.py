@@ -15,6 +15,7 @@ from finetune.errors import BundleError, Stopped
 from finetune.predict import load
 from finetune.runtime import StopRequests
 from finetune.scores.metrics import scores
+from finetune.scores.reliability import trust
 from tests.conftest import draw, draw_alike
 from tests.laws import Crash, CutAfter, CutAfterSigns, assert_same, signs_of_life, steps_of
 
@@ -62,7 +63,7 @@ def test_the_score_is_that_of_all_answers_together_and_each_fold_has_its_line(
 ) -> None:
     bundle = run(write_recipe(photos), tmp_path / "run", PROBE)
     joined, folds = bundle.predictions("test"), fold_of(bundle)
-    assert bundle.metrics["test"] == scores(joined)
+    assert bundle.metrics["test"] == {**scores(joined), **trust(joined)}
     right = joined.predicted == joined.labels
     assert bundle.metrics["test"]["accuracy"]["value"] == pytest.approx(right.mean())
     assert 0.4 < right.mean() < 1

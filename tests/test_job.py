@@ -27,6 +27,7 @@ from finetune.recipe.plan import Chosen, ChosenTrial, Phase, Plan, Tier
 from finetune.recipe.schedule import LpFt
 from finetune.recipe.schedule import Probe as ProbeSchedule
 from finetune.runtime import StopRequests, start
+from finetune.scores.calibration import temperature
 from finetune.train.loop import Epoch, Step, Training
 from finetune.train.setting import Setting
 from tests.conftest import draw, draw_alike, draw_classes
@@ -176,6 +177,24 @@ def test_an_output_among_the_images_is_refused(
     with pytest.raises(UsageError, match="would lie among the images"):
         job.run(write_recipe(photos))
     assert not (photos / "runs").exists()
+
+
+def test_trained_weights_are_tempered_by_validation_images(tmp_path: Path, write_recipe: Write) -> None:
+    photos = draw_alike(tmp_path / "alike", {"a": 48, "b": 48})
+    recipe = write_recipe(photos, schedule="{kind: full, epochs: 2, lr: 1.0e-2}")
+    bundle = finetune.run(recipe, output=tmp_path / "run")
+    heat, said = bundle.facts["temperature"], bundle.predictions("validation")
+    assert said.labels is not None
+    assert heat != 1
+    assert temperature(said.logits, said.labels, smoothing=1 / (len(said) + 2)) == pytest.approx(1, abs=1e-3)
+    told = bundle.metrics["test"]["calibration"]["temperature"]
+    assert (told["value"], told["chosen_on"]) == (heat, "validation")
+    assert told["before"]["log_loss"]["value"] != told["after"]["log_loss"]["value"]
+    assert bundle.metrics["test"]["selective"]["risk"][-1] == pytest.approx(
+        1 - bundle.metrics["test"]["accuracy"]["value"]
+    )
+    answers = finetune.load(bundle.folder).predict([photos / key for key in said.keys])
+    np.testing.assert_array_equal(answers.logits, said.logits)
 
 
 def test_without_test_images_the_validation_score_stands_alone(
