@@ -61,7 +61,7 @@ def _sides(comparison: "Comparison") -> list[str]:
     from finetune.cli.wording import WIDTH, interval, shortened
     from finetune.compare.comparison import LETTERS
     from finetune.compare.side import METRICS
-    from finetune.compare.verdict import NAMES, PARTS, learnt
+    from finetune.compare.verdict import NAMES, called, learnt
     from finetune.errors import size
     from finetune.recipe.cost import duration
 
@@ -86,7 +86,7 @@ def _sides(comparison: "Comparison") -> list[str]:
         )
     kinds = "labels" if comparison.several else "classes"
     lines.append(
-        f"on the same {comparison.images} {PARTS[comparison.part]} images of {len(comparison.classes)} {kinds}; "
+        f"on the same {comparison.images} {called(comparison)} images of {len(comparison.classes)} {kinds}; "
         "95 % intervals in brackets"
     )
     return [*lines, "", *_table(scores), "", *_table(costs)]

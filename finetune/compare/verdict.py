@@ -1,10 +1,10 @@
 """What a comparison comes to, in sentences: the same on the terminal and on the page."""
 
 from finetune.compare.comparison import LETTERS, Comparison, Pair
+from finetune.compare.same import PARTS
 from finetune.compare.side import Side
 from finetune.errors import printable
 
-PARTS = {"test": "test", "validation": "validation", "out_of_fold": "held-out"}
 NAMES = {
     "accuracy": "accuracy",
     "subset_accuracy": "all labels right",
@@ -12,6 +12,12 @@ NAMES = {
     "log_loss": "log-loss",
     "brier": "Brier",
 }
+
+
+def called(comparison: Comparison) -> str:
+    """What to call the images: 'test', 'validation', 'held-out' also where folds held out each of them once."""
+    in_folds = any(side.row.part == "folds" for side in comparison.sides)
+    return PARTS["out_of_fold" if in_folds else comparison.part]
 
 
 def verdict(comparison: Comparison, pair: Pair) -> str:

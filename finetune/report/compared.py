@@ -56,7 +56,7 @@ def render(comparison: Comparison) -> str:
     values = {
         "title": " and ".join(dict.fromkeys(side.row.name or "a run" for side in comparison.sides)),
         "letters": LETTERS,
-        "part": verdict.PARTS[comparison.part],
+        "part": verdict.called(comparison),
         "images": comparison.images,
         "groups": comparison.groups,
         "classes": comparison.classes,

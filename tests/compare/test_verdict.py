@@ -29,6 +29,14 @@ def test_no_difference_is_said_with_its_bounds(tmp_path: Path) -> None:
     assert verdict.test(alike, alike.pairs[0]).endswith("B alone 0.")
 
 
+def test_images_that_folds_held_out_are_called_so(tmp_path: Path) -> None:
+    assert verdict.called(compared(tmp_path / "apart", [0], [1])) == "test"
+    facts = {"images": {"train": 120, "folds": 3}}
+    folders = [bundle(tmp_path / name, answers(wrong=[int(name)]), facts=facts).folder for name in ("1", "2")]
+    found = compare(folders)
+    assert (found.part, verdict.called(found)) == ("test", "held-out")
+
+
 def test_the_correction_is_named_where_there_is_one(tmp_path: Path) -> None:
     found = compared(tmp_path, WORSE, [1], [2])
     assert "corrected for 2 comparisons (Holm)" in verdict.test(found, found.pairs[1])
