@@ -38,6 +38,7 @@ from finetune.recipe.network import HeadChoice, Linear
 from finetune.recipe.plan import Plan
 from finetune.recipe.schedule import LpFt
 from finetune.recipe.schema import Recipe
+from finetune.report import card
 from finetune.runtime import generators_kept, seed, start, stop_requests
 from finetune.scores.metrics import scores
 from finetune.scores.predictions import Predictions
@@ -121,6 +122,8 @@ def resume(folder: str | Path, *, show: Show | None = None) -> Bundle:
         show.say(f"{printable(str(folder))} is complete: there is nothing to resume")
         if not bundle.has("report.html"):
             report.write(bundle)
+        if not bundle.has(card.CARD):
+            card.write(bundle)
         shutil.rmtree(bundle.folder / "checkpoints", ignore_errors=True)
         return bundle
     if "decided" not in bundle.facts:
@@ -332,6 +335,7 @@ def _finish(job: Job, training: Training, probed: "_Probed | None", folds: Predi
     timings.write_to(bundle)
     bundle.seal()
     report.write(bundle)  # drawn from the sealed bundle, as it will be whenever it is drawn again
+    card.write(bundle)
     shutil.rmtree(bundle.folder / "checkpoints", ignore_errors=True)
 
 

@@ -487,3 +487,10 @@ def test_a_signal_stops_after_the_step_and_says_how_to_resume(
     assert "Traceback" not in rest
     process.stdout.close()
     process.stderr.close()
+
+
+def test_report_writes_the_model_card_that_the_run_wrote(call: Call, bundle: Path) -> None:
+    before = (bundle / "MODEL_CARD.md").read_bytes()
+    (bundle / "MODEL_CARD.md").unlink()
+    assert call("report", bundle)[0] == 0
+    assert (bundle / "MODEL_CARD.md").read_bytes() == before
