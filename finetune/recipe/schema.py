@@ -167,6 +167,9 @@ class Train(Section):
             yield ("batch_norm",), "batch_norm 'batch' needs a batch_size of at least 2: one image has no spread"
 
 
+Tracker = Literal["tensorboard", "mlflow"]
+
+
 class Recipe(Section):
     """Everything that was asked for. Paths are absolute when it was read from a file."""
 
@@ -184,6 +187,9 @@ class Recipe(Section):
     schedule: Schedule = Field(Head(), discriminator="kind")
     images: Images = Images()
     train: Train = Train()
+    track: tuple[Tracker, ...] = Field(
+        (), description="who writes the run down too, in the bundle's track folder; each is an extra of this package"
+    )
 
     @property
     def phases(self) -> tuple[PhaseChoice, ...]:
@@ -217,6 +223,9 @@ class Recipe(Section):
         yield from self._image_conflicts()
         yield from self._store_conflicts()
         yield from self._candidate_conflicts()
+        for place, kind in enumerate(self.track):
+            if kind in self.track[:place]:
+                yield ("track", place), f"tracker {kind!r} is listed twice"
 
     def _split_conflicts(self) -> Iterator[Conflict]:
         if isinstance(self.split, Given) and self.data.pool:
