@@ -23,6 +23,7 @@ from finetune.scores.metrics import scores
 from finetune.scores.predictions import Predictions
 from finetune.train import checkpoint
 from finetune.train.loop import Epoch, Step
+from finetune.train.tracking import Trackers
 from finetune.train.watching import Show
 from finetune.underway import Job
 
@@ -69,6 +70,7 @@ def _fold(job: Job, plan: Plan, work: Work, number: int, surveyed: Survey) -> No
         timings=Timings(),
         budget=until(job.recipe, surveyed, job.costs, begun=time.monotonic()),
         networks={},  # those of the job are still to be trained
+        trackers=Trackers(),  # they are shown what ships
     )
     found = work(within, bundle.plan, kept)["test"]
     job.bundle.write_json(_line(number), _evidence(bundle, surveyed, number, found))

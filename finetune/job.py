@@ -40,6 +40,7 @@ from finetune.recipe.network import HeadChoice, Linear
 from finetune.recipe.plan import Plan
 from finetune.recipe.schedule import LpFt
 from finetune.recipe.schema import Recipe
+from finetune.report import card
 from finetune.review import material
 from finetune.runtime import generators_kept, seed, start, stop_requests
 from finetune.scores.calibration import temperature
@@ -51,6 +52,7 @@ from finetune.train import checkpoint
 from finetune.train.loop import Epoch, Training, fit
 from finetune.train.setting import Setting
 from finetune.train.settle import settle
+from finetune.train.tracking import must_be_installed, tracked
 from finetune.train.watching import Show, Silent, checking
 from finetune.underway import Job, make_room
 
@@ -80,6 +82,7 @@ def run(
     if isinstance(source, Catalog) and catalog is not None:
         raise UsageError("two catalogs are given; hand over one, as the source or beside a recipe")
     recipe = starter.recipe_of(source, overrides)
+    must_be_installed(recipe.track)
     catalog = source if isinstance(source, Catalog) else catalog
     given = None if catalog is None else frames.handed(catalog, recipe.data)
     recipe = pinned(recipe) if given is None else recipe.model_copy(update={"data": given.data})
@@ -126,6 +129,8 @@ def resume(folder: str | Path, *, show: Show | None = None) -> Bundle:
         show.say(f"{printable(str(folder))} is complete: there is nothing to resume")
         if not bundle.has("report.html"):
             report.write(bundle)
+        if not bundle.has(card.CARD):
+            card.write(bundle)
         shutil.rmtree(bundle.folder / "checkpoints", ignore_errors=True)
         return bundle
     if "decided" not in bundle.facts:
@@ -134,6 +139,7 @@ def resume(folder: str | Path, *, show: Show | None = None) -> Bundle:
             "delete the folder and run the recipe again"
         )
     recipe = recipe_file.load(bundle.folder / "recipe.yaml")
+    must_be_installed(recipe.track)
     with stop_requests() as stop, generators_kept(), bundle.locked(), Store.open() as store:
         timings = Timings(bundle)
         surveyed = survey(recipe, find(recipe), progress=checking(show, stop, "reading images"))
@@ -158,9 +164,10 @@ def resume(folder: str | Path, *, show: Show | None = None) -> Bundle:
 def _work(job: Job, plan: Plan, kept: checkpoint.Checkpoint | None = None) -> None:
     """From the plan to the sealed bundle: every fold, where the images are held out in folds, then what ships."""
     try:
-        folds = crossval.answered(job, plan, _held_out)
-        training, probed = _trained(job, plan, kept)
-        _finish(job, training, probed, folds)
+        with tracked(job.recipe, job.bundle.folder) as job.trackers:
+            folds = crossval.answered(job, plan, _held_out)
+            training, probed = _trained(job, plan, kept)
+            _finish(job, training, probed, folds)
     except Stopped as stopped:
         raise Stopped(
             f"{stopped}; {_done(job)} complete and kept; go on with\n"
@@ -195,6 +202,7 @@ def _trained(job: Job, plan: Plan, kept: checkpoint.Checkpoint | None) -> "tuple
     if kept is not None:
         training.restore(kept)
         record.history(job.bundle, training)
+        job.trackers.epochs(training.history)
     _train(job, training)
     if start and plan.phases:
         _settle(job, recipe, training, start, plan)
@@ -286,6 +294,7 @@ def _train(job: Job, training: Training) -> None:
             folder = bundle.folder / "checkpoints"
             checkpoint.save(folder, training.checkpoint(), epoch=event.epoch, frozen=lambda: training.frozen)
             record.history(bundle, training)
+            job.trackers.epochs(training.history)
             job.timings.add(f"epoch {event.epoch}", time.monotonic() - begun)
             job.timings.write_to(bundle)
             begun = time.monotonic()
@@ -338,12 +347,14 @@ def _finish(job: Job, training: Training, probed: "_Probed | None", folds: Predi
         metrics[name] |= trust(predictions, temperature=heat.get(name, 1.0), chooser=beside)
     more = {"thresholds": thresholds.to_dict(job.surveyed.classes)} if thresholds else {}
     bundle.write_json("metrics.json", {**metrics, **more, "images": job.surveyed.counts()})
+    job.trackers.scores(metrics, epochs=len(training.history))
     if probed:
         _learning_curve(job, *probed)
     _more_evidence(job, training, measured, folded=folds is not None)
     timings.write_to(bundle)
     bundle.seal()
     report.write(bundle)  # drawn from the sealed bundle, as it will be whenever it is drawn again
+    card.write(bundle)
     shutil.rmtree(bundle.folder / "checkpoints", ignore_errors=True)
 
 

@@ -6,21 +6,25 @@ The only importer of accelerate. It knows nothing of images, networks or recipes
 import contextlib
 import functools
 import hashlib
+import importlib
+import importlib.util
 import os
 import random
 import signal
 import threading
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import asdict, dataclass
-from typing import Literal, TypeVar
+from pathlib import Path
+from typing import Any, Literal, Protocol, TypeVar
 
 import numpy as np
 import torch
 from accelerate import Accelerator
+from accelerate.tracking import MLflowTracker, TensorBoardTracker
 
-from finetune.errors import Stopped, UsageError
+from finetune.errors import Stopped, UsageError, printable
 
 Precision = Literal["bf16", "float32"]
 T = TypeVar("T")
@@ -167,6 +171,108 @@ def in_order(function: Callable[[T], R], items: Iterable[T], *, threads: int, ah
         finally:
             for future in waiting:
                 future.cancel()
+
+
+class TrackedRun(Protocol):
+    """One run in a tracker, begun or gone on with."""
+
+    @property
+    def id(self) -> str:
+        """What the tracker knows the run by."""
+
+    def steps(self) -> dict[str, int]:
+        """The last step at which each value was written."""
+
+    def describe(self, values: Mapping[str, str | int | float | bool]) -> None:
+        """Writes the hyper-parameters."""
+
+    def log(self, values: Mapping[str, float], step: int) -> None:
+        """Writes values at a step."""
+
+
+def has_tracker(kind: Literal["tensorboard", "mlflow"]) -> bool:
+    """Whether the packages of a tracker are installed."""
+    return importlib.util.find_spec(kind) is not None
+
+
+@contextlib.contextmanager
+def tracked_run(
+    kind: Literal["tensorboard", "mlflow"], folder: Path, *, name: str, earlier: str | None
+) -> Iterator[TrackedRun]:
+    """A run in a tracker, which keeps its files in `folder`/`kind`; `earlier`: the id of the run to go on with.
+
+    MLflow writes to the user's own MLFLOW_TRACKING_URI where there is one; its telemetry is off unless
+    MLFLOW_DISABLE_TELEMETRY says otherwise. Raises UsageError where a run of MLflow's is active in this process, or the
+    store refuses.
+    """
+    if kind == "tensorboard":
+        writer = TensorBoardTracker(kind, folder)
+        writer.start()
+        try:
+            yield _TensorBoard(writer, folder / kind)
+        finally:
+            writer.finish()
+        return
+    for variable in ("MLFLOW_DISABLE_TELEMETRY", "MLFLOW_ALLOW_FILE_STORE"):
+        os.environ.setdefault(variable, "true")
+    mlflow: Any = importlib.import_module("mlflow")
+    if mlflow.active_run() is not None:
+        raise UsageError("a run of MLflow's is active in this process: end it with mlflow.end_run() first")
+    ours = not os.environ.get("MLFLOW_TRACKING_URI")  # mlflow.set_tracking_uri writes it too
+    if ours:
+        os.environ["MLFLOW_TRACKING_URI"] = (folder / kind).as_uri()
+    try:
+        tracker = MLflowTracker(experiment_name=name, run_id=earlier, run_name=name)
+        try:
+            tracker.start()
+        except mlflow.exceptions.MlflowException as error:
+            raise UsageError(f"MLflow cannot track this run: {printable(str(error))}") from error
+        try:
+            yield _Mlflow(tracker, mlflow)
+        finally:
+            tracker.finish()
+    finally:
+        if ours:
+            os.environ.pop("MLFLOW_TRACKING_URI", None)
+
+
+@dataclass(frozen=True)
+class _TensorBoard:
+    tracker: TensorBoardTracker
+    folder: Path
+    id: str = "tensorboard"
+
+    def steps(self) -> dict[str, int]:
+        module: Any = importlib.import_module("tensorboard.backend.event_processing.event_accumulator")
+        events = module.EventAccumulator(str(self.folder), size_guidance={module.SCALARS: 0}).Reload()
+        return {name: max(e.step for e in events.Scalars(name)) for name in events.Tags()["scalars"]}
+
+    def describe(self, values: Mapping[str, str | int | float | bool]) -> None:
+        self.tracker.store_init_configuration(dict(values))
+
+    def log(self, values: Mapping[str, float], step: int) -> None:
+        self.tracker.log(dict(values), step=step)
+
+
+@dataclass(frozen=True)
+class _Mlflow:
+    tracker: MLflowTracker
+    mlflow: Any
+
+    @property
+    def id(self) -> str:
+        return str(self.tracker.tracker.info.run_id)
+
+    def steps(self) -> dict[str, int]:
+        client = self.mlflow.MlflowClient()
+        names = client.get_run(self.id).data.metrics
+        return {name: max(one.step for one in client.get_metric_history(self.id, name)) for name in names}
+
+    def describe(self, values: Mapping[str, str | int | float | bool]) -> None:
+        self.tracker.store_init_configuration(dict(values))
+
+    def log(self, values: Mapping[str, float], step: int) -> None:
+        self.tracker.log(dict(values), step=step)
 
 
 @functools.cache

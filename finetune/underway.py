@@ -21,6 +21,7 @@ from finetune.record import notes
 from finetune.runtime import Runtime, StopRequests
 from finetune.train.boundary import needed
 from finetune.train.setting import Setting
+from finetune.train.tracking import Trackers
 from finetune.train.watching import Show, checking
 
 _NAMED = 5  # classes of a note
@@ -42,6 +43,7 @@ class Job:
     budget: Budget = field(default_factory=Budget)
     costs: Costs | None = None
     networks: dict[str, tuple[Backbone, weights.Receipt]] = field(default_factory=dict)
+    trackers: Trackers = field(default_factory=Trackers)
     heard: set[str] = field(default_factory=set)  # notes on what is kept
 
     def check(self, what: str) -> Check:

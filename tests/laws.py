@@ -100,7 +100,7 @@ def contents(folder: Path) -> dict[str, Any]:
     files: dict[str, Any] = {
         path.relative_to(folder).as_posix(): path.read_bytes()
         for path in sorted(folder.rglob("*"))
-        if path.is_file() and path.name not in CLOCK
+        if path.is_file() and path.name not in CLOCK and path.relative_to(folder).parts[0] != "track"
     }
     facts = json.loads(files["bundle.json"])
     facts.pop("command")

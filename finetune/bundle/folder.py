@@ -1,8 +1,8 @@
 """The bundle itself: what is in the folder, by name, written and read.
 
 `bundle.json` says what the bundle is: written when the folder is claimed (`complete` false), and last of all with the
-SHA-256 of every file. Two kinds of file are outside that seal: what a clock wrote, which no two runs share, and pages
-drawn from the rest, which may be drawn again.
+SHA-256 of every file. Outside that seal are what a clock wrote, which no two runs share, `track/`, which belongs to
+trackers, and pages drawn from the rest, which may be drawn again.
 """
 
 import contextlib
@@ -27,6 +27,7 @@ UNSEALED = ("timings.jsonl", "report.html", "MODEL_CARD.md")
 ADDING = "adding"  # in bundle.json: files that are being added to a complete bundle
 
 _CHECKPOINTS = "checkpoints"  # written by training, gone when the run is complete
+_TRACK = "track"  # what TensorBoard and MLflow wrote of the run
 _LARGEST_TEXT = 64 * 10**6
 
 
@@ -302,8 +303,8 @@ class Bundle:
 
 
 def _is_passing(name: str) -> bool:
-    """Files that are there only while the run goes on, and what a system hides in any folder."""
-    return name.startswith(f"{_CHECKPOINTS}/") or any(part.startswith(".") for part in name.split("/"))
+    """Files that are there only while the run goes on or are a tracker's, and what a system hides in any folder."""
+    return name.startswith((f"{_CHECKPOINTS}/", f"{_TRACK}/")) or any(part.startswith(".") for part in name.split("/"))
 
 
 def _digest(data: bytes) -> str:

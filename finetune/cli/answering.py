@@ -75,6 +75,7 @@ def evaluate(bundle: Path, folder: Path | None, output: Path | None, evidence: b
     from finetune.cli.show import watch
     from finetune.cli.wording import scores_table
     from finetune.errors import UsageError, printable
+    from finetune.scores.drift import difference
     from finetune.starter import must_be_a_place, must_exist
 
     must_exist(bundle)
@@ -101,7 +102,12 @@ def evaluate(bundle: Path, folder: Path | None, output: Path | None, evidence: b
         predictor = load(bundle)
         result = score_folder(predictor, folder, check=lambda done, total: show.progress("evaluating", done, total))
     predictions, catalog = result.predictions, result.catalog
-    learnt = {row["sha256"] for row in Bundle.open(bundle).catalog if row["split"] in ("train", "validation")}
+    opened = Bundle.open(bundle)
+    without = [row["class"] for row in result.scores["per_class"] if not row["support"]]
+    name = "subset_accuracy" if predictions.multilabel else "accuracy"
+    own = opened.metrics.get("test", {}).get(name, {})
+    drift = difference(own, result.scores[name])
+    learnt = {row["sha256"] for row in opened.catalog if row["split"] in ("train", "validation")}
     seen = sum(sample.sha256 in learnt for sample in catalog.samples)
     if output:
         rows = [
@@ -112,11 +118,18 @@ def evaluate(bundle: Path, folder: Path | None, output: Path | None, evidence: b
     if as_json:
         left_out = [[left.key, left.reason] for left in catalog.left_out]
         facts = {"bundle": str(bundle), "images": len(catalog), "seen_in_training": seen, "left_out": left_out}
+        facts |= {"classes_without_images": without, "against_own_test_images": drift}
         click.echo(json.dumps({**facts, "scores": result.scores}, indent=1, allow_nan=False))
         return
     for left in catalog.left_out:
         click.echo(f"left out: {left.key}: {left.reason}", err=True)
     click.echo(scores_table(result.scores, images=len(catalog)))
+    if without:
+        click.echo(f"classes without images here: {', '.join(map(printable, without))}")
+    if drift:
+        change = f"{drift['value']:+.3f} [{drift['low']:+.3f}, {drift['high']:+.3f}]"
+        verdict = "these images are answered differently" if drift["differs"] else "no difference is shown"
+        click.echo(f"against the bundle's own test images ({own['value']:.3f}): {change}\n{verdict}")
     if seen:
         click.echo(
             f"{seen} of these images are among those that the bundle was trained or chosen on, byte for byte:\n"

@@ -50,9 +50,10 @@ def plan(source: Path, overrides: tuple[str, ...], output: Path | None, as_json:
 @click.argument("bundle", metavar="BUNDLE", type=_PATH)
 @click.option("--output", type=_PATH, help="Where to write it [default: report.html in the bundle].")
 def report(bundle: Path, output: Path | None) -> None:
-    """Draw the report of a bundle again, from the bundle alone."""
+    """Draw the report of a bundle again, from the bundle alone, and write its model card beside it."""
     from finetune import report as reports
     from finetune.bundle import Bundle
+    from finetune.report import card
     from finetune.starter import must_be_a_place, must_exist
 
     must_exist(bundle)
@@ -64,6 +65,7 @@ def report(bundle: Path, output: Path | None) -> None:
         click.echo(f"report: {output}")
     else:
         reports.write(opened)
+        card.write(opened)
         click.echo(f"report: {opened.folder / 'report.html'}")
 
 

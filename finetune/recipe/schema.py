@@ -167,6 +167,9 @@ class Train(Section):
             yield ("batch_norm",), "batch_norm 'batch' needs a batch_size of at least 2: one image has no spread"
 
 
+Tracker = Literal["tensorboard", "mlflow"]
+
+
 class Recipe(Section):
     """Everything that was asked for. Paths are absolute when it was read from a file."""
 
@@ -186,6 +189,9 @@ class Recipe(Section):
     train: Train = Train()
     evidence: Literal["basic", "full"] = Field(
         "basic", description="what is looked into at the end; full: corruptions and an audit of the data as well"
+    )
+    track: tuple[Tracker, ...] = Field(
+        (), description="who writes the run down too, in the bundle's track folder; each is an extra of this package"
     )
 
     @property
@@ -220,6 +226,9 @@ class Recipe(Section):
         yield from self._image_conflicts()
         yield from self._store_conflicts()
         yield from self._candidate_conflicts()
+        for place, kind in enumerate(self.track):
+            if kind in self.track[:place]:
+                yield ("track", place), f"tracker {kind!r} is listed twice"
 
     def _split_conflicts(self) -> Iterator[Conflict]:
         if isinstance(self.split, Given) and self.data.pool:

@@ -487,3 +487,24 @@ def test_a_signal_stops_after_the_step_and_says_how_to_resume(
     assert "Traceback" not in rest
     process.stdout.close()
     process.stderr.close()
+
+
+def test_report_writes_the_model_card_that_the_run_wrote(call: Call, bundle: Path) -> None:
+    before = (bundle / "MODEL_CARD.md").read_bytes()
+    (bundle / "MODEL_CARD.md").unlink()
+    assert call("report", bundle)[0] == 0
+    assert (bundle / "MODEL_CARD.md").read_bytes() == before
+
+
+def test_evaluate_compares_with_the_own_test_images_and_names_classes_without_any(
+    call: Call, bundle: Path, tmp_path: Path
+) -> None:
+    draw_classes(tmp_path / "one", {"blue": 4, "green": 3})
+    code, out, _ = call("evaluate", bundle, tmp_path / "one")
+    assert code == 0
+    assert "classes without images here" in out
+    assert "against the bundle's own test images" in out
+    told = json.loads(call("evaluate", bundle, tmp_path / "one", "--json")[1])
+    assert "blue" not in told["classes_without_images"]
+    drift, own = told["against_own_test_images"], json.loads((bundle / "metrics.json").read_text())["test"]["accuracy"]
+    assert drift["value"] == pytest.approx(told["scores"]["accuracy"]["value"] - own["value"])
