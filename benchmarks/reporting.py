@@ -24,6 +24,7 @@ from finetune.scores.metrics import scores
 from finetune.scores.predictions import Predictions
 
 HERE = Path(__file__).parent
+GRAIN = 12  # patches along a tile: with these the tiles take about as much as they may, 2.5 MB
 NAME = "{:02d} a class of many words"
 
 
@@ -56,7 +57,7 @@ def drawn_up(folder: Path, *, images: int, classes: int) -> Bundle:
     bundle.write("evidence/thumbnails.jpg", taken.mosaic(len(wrong), 96, 10))
     bundle.write_json("evidence/thumbnails.json", [predictions.keys[row] for row in wrong])
     bundle.write_json("evidence/probe.json", tried.HEADS)
-    taken.write(bundle, predictions)
+    taken.write(bundle, predictions, grain=GRAIN)
     bundle.seal()
     return bundle
 

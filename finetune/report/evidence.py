@@ -15,7 +15,7 @@ from finetune.report.pictured import Gallery, Mapped, Mistake, Plane, Views
 from finetune.report.reading import checked, damaged, read
 from finetune.report.records import Facts, Metrics, Score, Scores, Thresholds
 
-__all__ = ["Evidence", "Part", "Score", "gather"]
+__all__ = ["Evidence", "Part", "Score", "Scores", "gather"]
 
 Part = Literal["test", "validation", "out_of_fold"]
 

@@ -56,14 +56,15 @@ def against(evidence: Evidence) -> Part | None:
     score, guess = _main(scores), _commonest(scores) if scores else None
     if scores is None or score is None:
         return None
-    frozen = trials.shipped(evidence) == 0 if evidence.ways else bool(evidence.heads) and not evidence.epochs
+    untrained = not evidence.epochs or trials.undone(evidence)
+    frozen = trials.shipped(evidence) == 0 if evidence.ways else bool(evidence.heads) and untrained
     values = {
         "score": score,
         "places": words.digits(score),
         "images": counted(evidence),
         "words": called(evidence),
         "guess": guess,
-        "baseline": _baseline(evidence),
+        "baseline": None if frozen else _baseline(evidence),
         "itself": frozen,
         "accuracy": ALL_RIGHT if evidence.several else "Accuracy",
     }

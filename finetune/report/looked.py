@@ -83,8 +83,8 @@ class Slice(Record):
 class Found(Record):
     """A finding of the audit."""
 
-    check: str
-    kind: str
+    check: str = ""
+    kind: str = ""
     severity: str
     text: str
     keys: list[str] = Field(default_factory=list)
@@ -122,7 +122,7 @@ class AuditTiles(Record):
 class Audited(Record):
     """What the audit of the run's data found."""
 
-    images: int = Field(ge=0)
+    images: int = Field(default=0, ge=0)
     counts: dict[str, int] = Field(default_factory=dict)
     leaked: list[str] = Field(default_factory=list)
     deep: Deep | None = None

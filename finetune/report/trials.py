@@ -48,8 +48,12 @@ def guard(evidence: Evidence) -> str:
 
 def shipped(evidence: Evidence) -> int | None:
     """The place of the way that ships; None where there is none, or training was undone in the end."""
-    undone = any(note.endswith(_GAVE_UP) for note in settlements(evidence))
-    return _last_taken(evidence) if evidence.ways and not undone else None
+    return _last_taken(evidence) if evidence.ways and not undone(evidence) else None
+
+
+def undone(evidence: Evidence) -> bool:
+    """Whether training was undone in the end: the head that it began from ships."""
+    return any(note.endswith(_GAVE_UP) for note in settlements(evidence))
 
 
 def said(way: Way) -> str:

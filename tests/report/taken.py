@@ -69,23 +69,23 @@ def selective(predictions):
     return {"coverage": coverage, "risk": [float(wrong[n - 1] / n) for n in counts], "targets": targets}
 
 
-def mosaic(count, side, per_row, *, seed=0, quality=70):
+def mosaic(count, side, per_row, *, seed=0, quality=70, grain=4):
     """One JPEG of small pictures, each a few smooth colours."""
     generator = np.random.default_rng(seed)
     rows = math.ceil(count / per_row)
-    small = generator.integers(40, 220, (4 * rows, 4 * per_row, 3), dtype=np.uint8)
+    small = generator.integers(40, 220, (grain * rows, grain * per_row, 3), dtype=np.uint8)
     picture = Image.fromarray(small).resize((side * per_row, side * rows), Image.Resampling.BILINEAR)
     file = io.BytesIO()
     picture.save(file, "JPEG", quality=quality)
     return file.getvalue()
 
 
-def write(bundle, predictions, *, part="test", side=48, suspected=6, tsne=True):
+def write(bundle, predictions, *, part="test", side=48, suspected=6, tsne=True, grain=4):
     """Writes every file of `evidence/` that is taken of these answers."""
     generator = np.random.default_rng(5)
     keys, count, hits = list(predictions.keys), len(predictions), right(predictions)
     order = np.argsort(hits, kind="stable")[:5000]
-    bundle.write("evidence/tiles.jpg", mosaic(len(order), side, 50))
+    bundle.write("evidence/tiles.jpg", mosaic(len(order), side, 50, grain=grain))
     tiled = [keys[row] for row in order]
     bundle.write_json("evidence/tiles.json", {"part": part, "side": side, "per_row": 50, "keys": tiled})
     centres = generator.normal(size=(len(predictions.classes), 2)) * 4

@@ -159,3 +159,35 @@ def test_errors_of_another_size_than_the_labels_are_refused(name, make_bundle, s
     bundle.seal()
     with pytest.raises(BundleError, match=f"{name} must be 3 rows of 3 numbers"):
         gather(bundle)
+
+
+@pytest.mark.parametrize(
+    ("name", "change", "reason"),
+    [
+        ("tiles", {"keys": ["odd"]}, r"tiles\.json' is damaged: 'odd' has no labelled test prediction"),
+        ("tiles", {"per_row": 0}, r"tiles\.json' is damaged: per_row: Input should be greater"),
+        ("embedding", {"keys": ["odd"]}, r"embedding\.json' is damaged: 'odd' has no labelled test prediction"),
+        ("embedding", {"pca": [[0.0, 1.0]]}, r"there must be a place for each of its 153 keys"),
+        ("embedding", {"pca": [[0.0]]}, r"embedding\.json' is damaged: pca\.0: List should have at least 2"),
+        ("maps", {"keys": 3}, r"maps\.json' is damaged: keys"),
+        (
+            "corruptions",
+            {"rows": [{"kind": "noise", "severity": 4}]},
+            r"corruptions\.json' is damaged: rows\.0\.severity",
+        ),
+        ("audit", {"findings": [{"check": 1}]}, r"audit\.json' is damaged: findings\.0\.check"),
+    ],
+)
+def test_evidence_that_does_not_fit_is_refused_with_its_place(make_bundle, name, change, reason):
+    bundle = make_bundle(taken=True, sealed=False)
+    bundle.write_json(f"evidence/{name}.json", bundle.read_json(f"evidence/{name}.json") | change)
+    with pytest.raises(BundleError, match=reason):
+        gather(bundle)
+
+
+@pytest.mark.parametrize("name", ["tiles", "maps", "audit"])
+def test_a_sprite_that_is_no_jpeg_is_refused(make_bundle, name):
+    bundle = make_bundle(taken=True, sealed=False)
+    bundle.write(f"evidence/{name}.jpg", b"<svg onload=alert(1)>")
+    with pytest.raises(BundleError, match=rf"{name}\.jpg' is not a JPEG picture"):
+        gather(bundle)

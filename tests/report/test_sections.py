@@ -307,3 +307,53 @@ def test_errors_that_come_in_one_image_are_counted_of_the_first(make_bundle, sev
         assert total.number == wrong[what][:, one].sum()
     counts = [pair[0].number for pair in found["pairs"]]
     assert counts == sorted(counts, reverse=True)
+
+
+def test_what_ships_stands_against_the_head_on_the_frozen_network(make_chosen, make_probed):
+    tuned = named(make_chosen([BASELINE, TUNED], 0.5))["against"]
+    assert (tuned["baseline"][0].number, tuned["baseline"][1].number, tuned["itself"]) == (0.9, 612, False)
+    kept = named(make_chosen([BASELINE], folder="kept"))["against"]
+    assert (kept["baseline"], kept["itself"]) == (None, True)
+    probed = named(make_probed(folder="probed"))["against"]
+    assert (probed["baseline"], probed["itself"]) == (None, True)
+    trained = make_probed(folder="trained", plan=PLAN, history=None)
+    score, images = named(trained)["against"]["baseline"]
+    assert score.value == trained.metrics["out_of_fold"]["accuracy"]["value"]
+    assert images.number == 612
+    note = "training made it worse; the probe itself ships"
+    undone = named(make_probed(folder="undone", plan=PLAN, history=None, notes=(note,)))["against"]
+    assert (undone["baseline"], undone["itself"]) == (None, True)
+
+
+def test_suspected_labels_are_checked_first_and_else_the_surest_mistakes(whole, make_bundle):
+    found = named(whole)["check_first"]
+    assert [one.figures["rank"] for one, _ in found["issues"]] == [1, 2, 3, 4, 5, 6]
+    assert not found["mistakes"]
+    found = named(make_bundle(folder="plain"))["check_first"]
+    assert not found["issues"]
+    sure = [one.probability for one in found["mistakes"]]
+    assert len(sure) == 10
+    assert sure == sorted(sure, reverse=True)
+
+
+def test_of_slices_only_what_survives_the_correction_is_called_a_difference(whole):
+    found = named(whole)["slices"]
+    assert [(one.fact, one.slice) for one in found["differ"]] == [("brightness", "up to 0.31")]
+    assert len(found["others"]) == found["count"].number - 1 == 7
+
+
+def test_the_corruption_that_costs_most_is_named_and_what_costs_nothing(whole):
+    found = named(whole)["corruptions"]
+    drops = {(row.kind, row.severity): row.drop for _, rows in found["rows"] for row in rows}
+    assert found["worst"].drop.value == max(drop.value for (_, severity), drop in drops.items() if severity == 3)
+    assert set(found["unharmed"]) == {
+        kind for (kind, severity), drop in drops.items() if severity == 3 and drop.low <= 0
+    }
+
+
+def test_maps_of_other_images_than_the_thumbnails_are_not_shown(make_bundle):
+    bundle = make_bundle(taken=True, sealed=False)
+    assert named(bundle)["mistakes"]["maps"] is not None
+    maps = bundle.read_json("evidence/maps.json")
+    bundle.write_json("evidence/maps.json", maps | {"keys": maps["keys"][::-1]})
+    assert named(bundle)["mistakes"]["maps"] is None

@@ -40,8 +40,9 @@
       const said = make("p");
       const count = make("b", "", cell.textContent);
       count.dataset.source = cell.dataset.source;
-      said.append(count, " of ", make("bdi", "name", data.classes[row]), row === column ? " called so" : " called ");
+      said.append(make("bdi", "name", data.classes[row]), row === column ? " called so" : " called ");
       if (row !== column) said.append(make("bdi", "name", data.classes[column]));
+      said.append(": ", count);
       if (found.length < Number(cell.textContent)) said.append("; not all of them have a small picture");
       const list = make("ul");
       found.sort((a, b) => tiles.probabilities[b] - tiles.probabilities[a]);
@@ -50,7 +51,9 @@
         const key = make("bdi", "", tiles.keys[place]);
         key.dir = "ltr";
         key.title = tiles.keys[place];
-        item.append(picture(place), sure(place), key);
+        const line = make("span", "file");
+        line.append(key);
+        item.append(picture(place), sure(place), line);
         list.append(item);
       }
       chosen.replaceChildren(said, list);
