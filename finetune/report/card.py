@@ -240,7 +240,7 @@ def _limits(evidence: Evidence, bundle: Bundle) -> Iterator[str]:
         yield f"- Nothing was measured of: {_listed(untested)}."
     for note in evidence.facts.notes:
         yield f"- {plain(note)}"
-    for text in _warnings(bundle):
+    for text in _warnings(evidence):
         yield f"- The data: {plain(text)}"
 
 
@@ -317,11 +317,7 @@ def _by_class(bundle: Bundle) -> Counter[str]:
     return Counter(label for row in known for label in row["label"].split("|") if label)
 
 
-def _warnings(bundle: Bundle) -> list[str]:
-    """What the audit of the data warned of, where it is in the bundle; a stranger may have written it."""
-    found = bundle.read_json("evidence/audit.json") if bundle.has("evidence/audit.json") else {}
-    findings = found.get("findings") if isinstance(found, dict) else None
-    if not isinstance(findings, list):
-        return []
-    serious = [one for one in findings if isinstance(one, dict) and one.get("severity") in ("error", "warning")]
-    return [text for one in serious[:_NAMED] if isinstance(text := one.get("text"), str)]
+def _warnings(evidence: Evidence) -> list[str]:
+    """What the audit of the data warned of, where it is in the bundle."""
+    found = evidence.audited.findings if evidence.audited else []
+    return [one.text for one in found if one.severity in ("error", "warning")][:_NAMED]

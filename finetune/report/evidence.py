@@ -80,7 +80,7 @@ def gather(bundle: Bundle) -> Evidence:
     timings = bundle.timings if bundle.has("timings.jsonl") else []
     part = "test" if metrics.test else "validation" if metrics.validation or not metrics.out_of_fold else "out_of_fold"
     known = bundle.has(f"predictions/{part}.npz")
-    answers = pictured.answers(bundle, part, facts.temperature) if finished and known else None
+    answers = pictured.answers(bundle, part) if finished and known else None
     sprite, mistakes = pictured.mistakes(bundle, answers, part)
     audited = read(Audited, bundle, "evidence/audit.json")
     gallery = pictured.gallery(bundle, answers)

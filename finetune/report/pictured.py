@@ -1,6 +1,6 @@
 """Images as a report shows them: tiles cut from one JPEG, with what was said of each and what is true."""
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 from pydantic import Field
@@ -98,7 +98,7 @@ class Views:
 
 @dataclass(frozen=True)
 class Answers:
-    """The answers to the images of a part, as people see them: probabilities at the temperature of the bundle."""
+    """The answers to the images of a part, as people see them."""
 
     part: str
     predictions: Predictions
@@ -119,18 +119,13 @@ class Answers:
         return tuple(np.flatnonzero(answer).tolist()) if self.predictions.multilabel else (int(answer),)
 
 
-def answers(bundle: Bundle, part: str, temperature: float) -> Answers:
-    """Those of a part of the split; with one label an image the logits of what ships are divided by the temperature.
-    Raises BundleError where there are none.
-    """
+def answers(bundle: Bundle, part: str) -> Answers:
+    """Those of a part of the split. Raises BundleError where there are none."""
     kept = bundle.predictions(part)
-    several = kept.multilabel
-    if not several and part != "out_of_fold" and temperature != 1:
-        kept = replace(kept, logits=(kept.logits / np.float32(temperature)))
     if kept.labels is None:
         sure = np.zeros(len(kept))
     else:
-        sure = mislabelled.confidence(kept) if several else kept.probabilities.max(axis=1)
+        sure = mislabelled.confidence(kept) if kept.multilabel else kept.probabilities.max(axis=1)
     return Answers(part, kept, sure, {key: row for row, key in enumerate(kept.keys)})
 
 

@@ -160,7 +160,6 @@ class Facts(Record):
     created_by: str = ""
     classes: list[str] = Field(default_factory=list)
     multi_label: bool = False
-    temperature: float = Field(default=1.0, gt=0)
     backbone: Network | None = None
     receipt: Receipt | None = None
     preprocessing: dict[str, Any] = Field(default_factory=dict)

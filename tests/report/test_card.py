@@ -94,11 +94,6 @@ def test_classes_with_few_images_and_warnings_of_the_audit_are_limits(make_bundl
     assert "a note" not in text
 
 
-@pytest.mark.parametrize("damaged", [[], {"findings": 1}, {"findings": [1, {"severity": "error", "text": 2}]}])
-def test_an_audit_that_says_nothing_readable_says_nothing(damaged, make_bundle):
-    assert "The data:" not in card.render(make_bundle(evidence={"audit": damaged}))
-
-
 def test_hostile_names_break_neither_the_front_matter_nor_the_text(hostile):  # noqa: F811
     text = card.render(hostile)
     found = parsed(text)

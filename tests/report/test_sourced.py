@@ -3,7 +3,6 @@
 import json
 import re
 import statistics
-from dataclasses import replace
 from html.parser import HTMLParser
 
 import numpy as np
@@ -79,11 +78,7 @@ class Bundled:
             predictions = bundle.predictions(name.removeprefix("predictions/").removesuffix(".npz"))
             if predictions.multilabel:
                 return [{"confidence": float(sure)} for sure in mislabelled.confidence(predictions)]
-            own = 1.0 if name.endswith("out_of_fold.npz") else bundle.facts.get("temperature", 1.0)
-            logits = predictions.logits / np.float32(own)
-            return [
-                {"probability": float(sure)} for sure in replace(predictions, logits=logits).probabilities.max(axis=1)
-            ]
+            return [{"probability": float(sure)} for sure in predictions.probabilities.max(axis=1)]
         if name in ("bundle.json", "plan.json"):
             return json.loads((bundle.folder / name).read_text(encoding="utf-8"))
         if name.endswith(".jsonl"):
@@ -198,13 +193,6 @@ def test_every_number_of_a_whole_report_is_what_its_source_says(whole):
 def test_every_number_of_a_plain_report_is_what_its_source_says(make_bundle):
     assert faults(make_bundle()) == []
     assert faults(make_bundle(test=0, folder="validation", taken=True)) == []
-
-
-def test_probabilities_are_those_at_the_temperature_of_the_bundle(make_bundle):
-    bundle = make_bundle(facts={"temperature": 1.31}, taken=True)
-    assert faults(bundle) == []
-    warm, cold = (report.render(one) for one in (bundle, make_bundle(folder="cold", taken=True)))
-    assert warm != cold
 
 
 def test_every_number_of_a_report_on_several_labels_is_what_its_source_says(make_bundle, several):
