@@ -22,7 +22,7 @@ Much = Literal["basic", "full"]
 Files = dict[str, bytes]
 NEIGHBOURS = 1000  # images: t-SNE of more is for those who ask for all evidence
 FOLDED = "no corruptions: what ships has learnt from every image, and the models that had not are gone"
-OUT_OF_TIME = "some evidence was left out: there is no time left within the budget; `finetune evaluate BUNDLE --evidence` takes it"
+OUT_OF_TIME = "some evidence was left out for want of time; `finetune evaluate BUNDLE --evidence` takes it"
 
 
 @dataclass(frozen=True)
