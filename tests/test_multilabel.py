@@ -102,7 +102,7 @@ def test_thresholds_are_those_of_images_that_are_not_for_testing(
     assert any(note.startswith("labels answered above 0.5") and "rare" in note for note in bundle.facts["notes"])
     for name in ("test", part):
         assert bundle.predictions(name).thresholds.tolist() == bundle.facts["thresholds"]
-        assert scores(bundle.predictions(name)) == bundle.metrics[name]
+        assert scores(bundle.predictions(name)).items() <= bundle.metrics[name].items()
 
 
 @pytest.mark.parametrize("schedule", ["full", "gradual", "stages", "lp_ft", "phases"])
@@ -215,6 +215,6 @@ def test_folds_answer_by_the_thresholds_of_their_own_models(marked: Path, tmp_pa
     assert len(by_fold) == 3
     assert len({row for _, row in by_fold}) > 1
     assert np.array_equal(joined.predicted, joined.probabilities > joined.thresholds)
-    assert scores(joined) == bundle.metrics["test"]
+    assert scores(joined).items() <= bundle.metrics["test"].items()
     assert len(bundle.facts["thresholds"]) == 3  # those of what ships
-    assert "3-fold" in (bundle.folder / "report.html").read_text()
+    assert "3-fold" in re.sub("<[^>]*>", "", (bundle.folder / "report.html").read_text())

@@ -28,13 +28,10 @@ def files(
     preprocessing: Preprocessing,
     runtime: Runtime,
     *,
-    most_neighbours: int = MOST,
     check: Check | None = None,
 ) -> dict[str, bytes]:
     """`evidence/embedding.json`: of at most 5,000 asked images, all that are wrong among them, the first two principal
     components, the shares of the variance that they explain, and t-SNE, with a reason where there is none.
-
-    most_neighbours: above so many images there is no t-SNE, which takes a second or two for each hundred.
     """
     shown = asked.few(MOST, mistakes_first=True)
 
@@ -45,11 +42,11 @@ def files(
         ahead=2 * runtime.evaluation_batch,
     )
     features = of_views(_Features(classifier), views, len(shown.catalog), runtime=runtime, check=check)
-    said = {"part": asked.part, "keys": list(shown.catalog.keys), **embedded(features, most_neighbours=most_neighbours)}
+    said = {"part": asked.part, "keys": list(shown.catalog.keys), **embedded(features)}
     return {"evidence/embedding.json": dump(said)}
 
 
-def embedded(features: np.ndarray, *, most_neighbours: int = MOST) -> dict[str, object]:
+def embedded(features: np.ndarray) -> dict[str, object]:
     """Features (n, width) in two dimensions, as plain JSON values: pca, explained, tsne or None with a reason, and its
     perplexity.
 
@@ -67,7 +64,7 @@ def embedded(features: np.ndarray, *, most_neighbours: int = MOST) -> dict[str, 
             reduced, shares = pca.transform(exact), pca.explained_variance_ratio_
             explained = np.pad(shares, (0, 2))[:2]
         plane = np.pad(reduced, ((0, 0), (0, 2)))[:, :2]
-        reason = _reason(reduced, most_neighbours)
+        reason = _reason(reduced)
         perplexity = min(PERPLEXITY, (count - 1) / 3)
         tsne = None
         if reason is None:
@@ -90,12 +87,10 @@ class _Features(nn.Module):
         return self.classifier.features(images)
 
 
-def _reason(reduced: np.ndarray, most: int) -> str | None:
+def _reason(reduced: np.ndarray) -> str | None:
     count = len(reduced)
     if count < FEWEST:
         return f"t-SNE needs at least {FEWEST} images, and there {'is' if count == 1 else 'are'} {count}"
-    if count > most:
-        return f"a run takes t-SNE of at most {most} images, and there are {count}"
     if reduced.shape[1] < 2 or not np.ptp(reduced, axis=0).all():
         return "the features of all images are the same, or vary in one direction only"
     return None

@@ -20,12 +20,8 @@ from finetune.runtime import Runtime
 
 Much = Literal["basic", "full"]
 Files = dict[str, bytes]
-NEIGHBOURS = 1000  # images: t-SNE of more is for those who ask for all evidence
 FOLDED = "no corruptions: what ships has learnt from every image, and the models that had not are gone"
-OUT_OF_TIME = (
-    "some evidence was left out: there is no time left within the budget; "
-    "`finetune evaluate BUNDLE --evidence` takes it"
-)
+OUT_OF_TIME = "some evidence was left out for want of time; `finetune evaluate BUNDLE --evidence` takes it"
 
 
 @dataclass(frozen=True)
@@ -45,18 +41,17 @@ class Source:
 def taken(source: Source, memory: Looks, *, much: Much) -> Iterator[Files]:
     """The files of one part of the evidence after the other, what is quick first, by their names in the bundle.
 
-    basic: tiles, facts and slices, maps, and the embedding. full: corruptions and an audit without weights too, and
-    t-SNE of more than 1,000 images.
+    basic: what the network is not asked for again, which are tiles, facts and slices. full: maps, the embedding,
+    corruptions and an audit without weights too.
     """
     asked = source.asked
     if asked is not None:
         threads, shared = source.runtime.threads, (source.classifier, source.preprocessing)
         yield tiles.files(asked, threads=threads, check=source.check("tiles"))
-        yield maps.files(asked.predictions, asked.catalog, *shared)
-        most = embedding.MOST if much == "full" else NEIGHBOURS
-        check = source.check("embedding")
-        yield embedding.files(asked, *shared, source.runtime, most_neighbours=most, check=check)
         yield facts.files(asked, memory, threads=threads, check=source.check("facts"))
+        if much == "full":
+            yield maps.files(asked.predictions, asked.catalog, *shared)
+            yield embedding.files(asked, *shared, source.runtime, check=source.check("embedding"))
         if much == "full" and asked.shipped:
             yield corruptions.files(asked, *shared, source.runtime, check=source.check("corruptions"))
     if much == "full":

@@ -188,7 +188,8 @@ class Recipe(Section):
     images: Images = Images()
     train: Train = Train()
     evidence: Literal["basic", "full"] = Field(
-        "basic", description="what is looked into at the end; full: corruptions and an audit of the data as well"
+        "basic",
+        description="what is looked into at the end; full: maps, embedding, corruptions, an audit too",
     )
     track: tuple[Tracker, ...] = Field(
         (), description="who writes the run down too, in the bundle's track folder; each is an extra of this package"
