@@ -126,8 +126,8 @@ def _holds(score: dict[str, Any], truth: float) -> bool:
 
 def _options() -> argparse.ArgumentParser:
     options = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    options.add_argument("--problems", type=int, default=100)
-    options.add_argument("--sets", type=int, default=10, help="test sets of each problem")
+    options.add_argument("--problems", type=int, default=1000)
+    options.add_argument("--sets", type=int, default=1, help="test sets of each problem")
     options.add_argument("--resamples", type=int, default=500)
     options.add_argument("--seed", type=int, default=100)
     options.add_argument("--output", type=Path, default=HERE / "problems.jsonl")

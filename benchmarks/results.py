@@ -1,5 +1,4 @@
-"""The lines of `fastai.jsonl`, `faults.jsonl`, `checking.jsonl` and `decoding.jsonl` as tables, in `RESULTS.md`:
-python benchmarks/results.py
+"""What was measured, the lines of the `.jsonl` files here, as tables in `RESULTS.md`: python benchmarks/results.py
 
 The last of runs of one kind counts. `tables.py` draws all but the first. Against fastai two settings are compared on
 the same splits, and the interval of the mean difference is given twice, because the splits of one pool share images:
@@ -83,11 +82,17 @@ def main() -> None:
     options.add_argument("--faults", type=Path, default=HERE / "faults.jsonl")
     options.add_argument("--checking", type=Path, default=HERE / "checking.jsonl")
     options.add_argument("--decoding", type=Path, default=HERE / "decoding.jsonl")
+    for name in ("coverage", "problems", "multilabel", "reporting"):
+        options.add_argument(f"--{name}", type=Path, default=HERE / f"{name}.jsonl")
     options.add_argument("--output", type=Path, default=HERE / "RESULTS.md")
     given = options.parse_args()
     parts = [document(_latest(given.input, "data", "setting", "seed"))]
     parts.append(tables.planted_faults(_latest(given.faults, "fault", "data", "seed")))
     parts.append(tables.reading(_latest(given.checking, "run", "images"), _latest(given.decoding, "what", "images")))
+    grouped = _latest(given.coverage, "groups", "images", "accuracy", "varied")
+    parts.append(tables.intervals(grouped, _latest(given.problems, "grouped")))
+    parts.append(tables.several_labels(_latest(given.multilabel, "head", "seed")))
+    parts.append(tables.reports(_latest(given.reporting, "images", "classes")))
     given.output.write_text("\n".join(part for part in parts if part))
 
 

@@ -1,4 +1,4 @@
-"""Planted faults, `check` on many images and decoding as tables: all of `RESULTS.md` that is not against fastai."""
+"""Planted faults, `check`, decoding, intervals, several labels, reports: all of `RESULTS.md` not against fastai."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -44,6 +44,81 @@ def reading(checked: Sequence[Row], decoded: Sequence[Row]) -> str:
             lines.append(f"| {row['what']} | {text} | {asked} | {_yes(row['holds'])} |")
         parts.append("\n".join([*lines, "", f"`benchmarks/decoding.py` says how. {_made(decoded)}"]))
     return "\n\n".join(parts) + "\n" if parts else ""
+
+
+def intervals(grouped: Sequence[Row], problems: Sequence[Row]) -> str:
+    """How often intervals hold the truth in simulations."""
+    parts = []
+    if grouped:
+        lines = [
+            "# Intervals of images in groups",
+            "",
+            "| groups | images in each | accuracy | alike | by image, % | by group, % |",
+        ]
+        lines.append("| --- | --- | --- | --- | --- | --- |")
+        for row in grouped:
+            size = f"about {row['images']}" if row["varied"] else row["images"]
+            held = f"{100 * row['by_image']:.1f} | {100 * row['by_group']:.1f}"
+            lines.append(f"| {row['groups']} | {size} | {row['accuracy']} | {row['alike']} | {held} |")
+        said = "How often the interval of accuracy holds the truth; asked by group: 93 to 97. `benchmarks/coverage.py`."
+        parts.append("\n".join([*lines, "", f"{said} {_made(grouped)}"]))
+    if problems:
+        lines = [
+            "# Intervals on simulated problems",
+            "",
+            "| score | by image, % | by group, % | few wrong, % | asked | shown |",
+        ]
+        lines.append("| --- | --- | --- | --- | --- | --- |")
+        for name in problems[0]["held"]:
+            held = [100 * row["held"][name] for row in problems]
+            few = " and ".join(f"{100 * row['held_few_wrong'][name]:.1f}" for row in problems)
+            cells = " | ".join(f"{one:.1f}" for one in held)
+            lines.append(f"| {name} | {cells} | {few} | 93 to 97 | {_yes(all(93 <= one <= 97 for one in held))} |")
+        sets = problems[0]["problems"] * problems[0]["sets"]
+        said = (
+            f"{sets:,} test sets without and {sets:,} with groups; few wrong: those of them where fewer than ten wrong "
+            "answers are expected, by image and by group. `benchmarks/problems.py` says how."
+        )
+        parts.append("\n".join([*lines, "", f"{said} {_made(problems)}"]))
+    return "\n\n".join(parts) + "\n" if parts else ""
+
+
+def several_labels(rows: Sequence[Row]) -> str:
+    """Pairs of digits side by side: scores and the threshold of each label."""
+    parts = []
+    for row in rows:
+        lines = ["# Several labels", "", "| score | test | out of fold |", "| --- | --- | --- |"]
+        lines += [
+            f"| {name} | {_within(one)} | {_within(row['out_of_fold'][name])} |" for name, one in row["test"].items()
+        ]
+        lines += ["", "| digit | threshold | F1 on test images |", "| --- | --- | --- |"]
+        lines += [
+            f"| {name} | {_within(one)} | {_within(row['f1'][name])} |" for name, one in row["thresholds"].items()
+        ]
+        counts = row["images"]
+        said = (
+            f"{counts['train']} pairs to learn from, {counts['test']} to test on; `benchmarks/multilabel.py` says how."
+        )
+        parts.append("\n".join([*lines, "", f"{said} {_made([row])}"]))
+    return "\n\n".join(parts) + "\n" if parts else ""
+
+
+def reports(rows: Sequence[Row]) -> str:
+    """What drawing a large report takes."""
+    if not rows:
+        return ""
+    lines = ["# Reports", "", "| test images | classes | seconds | peak memory, MB | page, MB | asked | shown |"]
+    lines.append("| --- | --- | --- | --- | --- | --- | --- |")
+    for row in rows:
+        cells = f"{row['seconds']:.1f} | {row['peak_mb']:.0f} | {row['page_mb']:.2f}"
+        shown = _yes(row["seconds"] < 20 and row["peak_mb"] < 1000 and row["page_mb"] < 5)
+        lines.append(f"| {row['images']} | {row['classes']} | {cells} | under 20 s, 1 GB, 5 MB | {shown} |")
+    return "\n".join([*lines, "", f"`benchmarks/reporting.py` says how. {_made(rows)}"]) + "\n"
+
+
+def _within(score: Sequence[float]) -> str:
+    value, low, high = score
+    return f"{value:.3f} [{low:.3f}, {high:.3f}]"
 
 
 def _made(rows: Sequence[Row]) -> str:
