@@ -60,7 +60,8 @@ def mean(values: Array, predictions: Predictions) -> Interval | None:
     """The 95 % interval of the mean of values that may be skewed, as losses are; None of a single unit.
 
     values: (n,) float, one for each image. Student's interval over images or groups, with the transformation that
-    removes the skewness. Of losses of which fewer than ten answers make the most, 90 to 95 of 100 hold the truth. Hall 1992, On the Removal of Skewness by Transformation, JRSS B 54, equation 2.
+    removes the skewness. Of losses of which fewer than ten answers make the most, 90 to 95 of 100 hold the truth.
+    Hall 1992, On the Removal of Skewness by Transformation, JRSS B 54, equation 2.
     """
     away = _away(values, predictions)
     units = len(away)
