@@ -58,7 +58,9 @@ def check(known: Gathered) -> Iterator[Finding]:
                     key, look = seen[place]
                     if look.contrast >= BLANK:
                         value, median = _rounded(shown(look)), _rounded(usual)
-                        text = f"{words} than the others: {value:g} {what}, where half have less than {median:g}"
+                        text = (
+                            f"{words} than the others: {_said(value)} {what}, where half have less than {_said(median)}"
+                        )
                         figures = {"value": value, "median": median, "z": _rounded(scores[place])}
                         yield Finding("outliers", kind, "note", text, (key,), figures)
 
@@ -75,3 +77,7 @@ def z_scores(values: np.ndarray) -> np.ndarray:
 
 def _rounded(value: float) -> float:
     return float(f"{value:.4g}")
+
+
+def _said(value: float) -> str:
+    return f"{value:,.0f}" if abs(value) >= 1000 else f"{value:g}"
