@@ -14,6 +14,7 @@ from finetune.errors import printable
 EXAMPLES = 6  # images of the class that is told best
 
 _DIRECTIONS = 3  # of the colours' histogram
+_INSTEAD = "; a network can learn how images came about instead of what they show"
 
 
 def check(known: Gathered) -> Iterator[Finding]:
@@ -22,19 +23,45 @@ def check(known: Gathered) -> Iterator[Finding]:
     sharpness). That is a warning, `content-alone`, where it alone reaches half of what the probe on deep features does.
     Rules and tests are those of `shortcuts`; facts that are the same for all images are not asked.
 
-    Nothing is asked where an image may have any number of labels.
+    Where an image may have any number of labels only acquisition is asked, of each label against the images without
+    it; of each fact the label that it tells best is the one that is named.
     """
-    if known.catalog.multi_label or not known.seen:
+    if not known.seen:
         return
-    known_skill = None if known.deep is None else known.deep.skill
     home = related(known)
-    place = {name: number for number, name in enumerate(known.catalog.classes)}
-    labels = np.array([place[sample.labels[0]] for sample in known.seen], dtype=np.int64)
     groups = [home[sample.key] for sample in known.seen]
     facts = [fact for fact in _facts([known.looks[sample.key] for sample in known.seen]) if _varies(fact.values)]
+    if known.catalog.multi_label:
+        yield from _of_labels(known, [fact for fact in facts if fact.kind == "acquisition"], groups)
+        return
+    known_skill = None if known.deep is None else known.deep.skill
+    place = {name: number for number, name in enumerate(known.catalog.classes)}
+    labels = np.array([place[sample.labels[0]] for sample in known.seen], dtype=np.int64)
     for found in shortcuts(facts, labels, groups, classes=len(place), probe_skill=known_skill):
         if found.flagged or (found.kind == "content" and found.adjusted <= SIGNIFICANT):
             yield _finding(known, found)
+
+
+def _of_labels(known: Gathered, facts: list[Fact], groups: list[str]) -> Iterator[Finding]:
+    """A warning for each fact that tells a label."""
+    classes = known.catalog.classes
+    flagged: list[list[tuple[str, Shortcut]]] = [[] for _ in facts]
+    for name in classes:
+        labels = np.array([name in sample.labels for sample in known.seen], dtype=np.int64)
+        for place, found in enumerate(shortcuts(facts, labels, groups, classes=2, families=len(classes))):
+            if found.flagged:
+                flagged[place].append((name, found))
+    for clear in flagged:
+        if clear:
+            name, found = max(clear, key=lambda pair: pair[1].accuracy)
+            keys = tuple(sample.key for sample in known.seen if name in sample.labels)[:EXAMPLES]
+            text = f"{found.fact} alone tells label {printable(name, limit=40)!r} with a balanced accuracy of "
+            text += f"{found.accuracy:.2f}, where chance is 0.50"
+            if len(clear) > 1:
+                text += f", and {len(clear) - 1} other label{'s' if len(clear) > 2 else ''} too"
+            yield Finding(
+                "shortcuts", "acquisition", "warning", text + _INSTEAD, keys, _figures(found) | {"class": name}
+            )
 
 
 def _facts(looks: list[Look]) -> Iterator[Fact]:
@@ -80,12 +107,7 @@ def _finding(known: Gathered, found: Shortcut) -> Finding:
     single = found.one if found.one is not None and found.one.flagged else None
     best = single.label if single is not None else int(np.nanargmax(found.recalls))
     name = printable(classes[best], limit=40)
-    figures: dict[str, float | int | str | None] = {
-        "fact": found.fact,
-        "balanced_accuracy": round(found.accuracy, 3),
-        "chance": round(found.chance, 3),
-        "p": _short(found.adjusted),
-    }
+    figures = _figures(found)
     if single is not None:
         figures |= {
             "class": classes[best],
@@ -100,12 +122,20 @@ def _finding(known: Gathered, found: Shortcut) -> Finding:
         text += f"; {name!r} from all others with {single.accuracy:.2f}, where chance is 0.50"
     keys = tuple(sample.key for sample in known.seen if sample.labels[0] == classes[best])[:EXAMPLES]
     if found.kind == "acquisition":
-        text += "; a network can learn how images came about instead of what they show"
-        return Finding("shortcuts", "acquisition", "warning", text, keys, figures)
+        return Finding("shortcuts", "acquisition", "warning", text + _INSTEAD, keys, figures)
     if found.flagged:
         text += "; that is at least half of what a network sees in the whole image"
         return Finding("shortcuts", "content-alone", "warning", text, keys, figures)
     return Finding("shortcuts", "content", "note", text, keys, figures)
+
+
+def _figures(found: Shortcut) -> dict[str, float | int | str | None]:
+    return {
+        "fact": found.fact,
+        "balanced_accuracy": round(found.accuracy, 3),
+        "chance": round(found.chance, 3),
+        "p": _short(found.adjusted),
+    }
 
 
 def _short(value: float) -> float:

@@ -11,6 +11,8 @@ from finetune.audit.look import Look
 
 FAR = 5.0  # modified z-score from which on an image is an outlier
 FEWEST = 20  # images without which nothing is far from the others
+MANY = 0.1  # of all images, above which those that are far are no outliers but images of another kind
+EXAMPLES = 6  # images that are named of those
 BLANK = 0.01  # contrast below which there is nothing to see
 
 _NORMAL = 0.6745  # the median absolute deviation of a normal distribution of standard deviation 1
@@ -40,7 +42,7 @@ def check(known: Gathered) -> Iterator[Finding]:
     Far: a modified z-score, 0.6745 (x - median) / MAD, beyond 5 (Iglewicz and Hoaglin 1993, How to detect and handle
     outliers, section 3.3, who take 3.5 for samples; photographs have heavier tails). Where the MAD is 0 the mean
     absolute deviation takes its place. Sizes, contrast and blur are compared as logarithms, information as that of what
-    it lacks to 8 bits.
+    it lacks to 8 bits. Where more than a tenth of all are far to one side, one note says so of them together.
     """
     for key, look in known.looks.items():
         if look.contrast < BLANK:
@@ -52,17 +54,22 @@ def check(known: Gathered) -> Iterator[Finding]:
             scores = z_scores(np.array([compared(look) for _, look in seen]))
             usual = float(np.median([shown(look) for _, look in seen]))
             for kind, words, away in ((below, less, -scores), (above, more, scores)):
-                for place in np.argsort(-away, kind="stable").tolist() if kind else ():
-                    if away[place] <= FAR:
-                        break
+                ranked = np.argsort(-away, kind="stable").tolist() if kind else []
+                far = [place for place in ranked if away[place] > FAR and seen[place][1].contrast >= BLANK]
+                if len(far) > MANY * len(seen):
+                    yield _two_kinds(kind, words, [seen[place][0] for place in far], len(seen))
+                    continue
+                for place in far:
                     key, look = seen[place]
-                    if look.contrast >= BLANK:
-                        value, median = _rounded(shown(look)), _rounded(usual)
-                        text = (
-                            f"{words} than the others: {_said(value)} {what}, where half have less than {_said(median)}"
-                        )
-                        figures = {"value": value, "median": median, "z": _rounded(scores[place])}
-                        yield Finding("outliers", kind, "note", text, (key,), figures)
+                    value, median = _rounded(shown(look)), _rounded(usual)
+                    text = f"{words} than the others: {_said(value)} {what}, where half have less than {_said(median)}"
+                    figures = {"value": value, "median": median, "z": _rounded(scores[place])}
+                    yield Finding("outliers", kind, "note", text, (key,), figures)
+
+
+def _two_kinds(kind: str, words: str, keys: list[str], images: int) -> Finding:
+    text = f"{len(keys)} of {images} images are {words} than the others: these are images of two kinds"
+    return Finding("outliers", kind, "note", text, tuple(keys[:EXAMPLES]), {"images": len(keys), "of": images})
 
 
 def z_scores(values: np.ndarray) -> np.ndarray:

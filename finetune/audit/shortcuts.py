@@ -98,6 +98,7 @@ def shortcuts(
     *,
     classes: int,
     probe_skill: float | None = None,
+    families: int = 1,
     seed: int = 0,
 ) -> tuple[Shortcut, ...]:
     """Each fact with its skill, in the order that is given.
@@ -119,7 +120,9 @@ def shortcuts(
     Multiple Testing, section 2.3); reported is the clearest class, of those that would be flagged if there are any.
     Acquisition is flagged from 0.15 above chance in either question, content from half of the probe's skill and never
     without it; any of it only where p after Holm (1979) over all questions is at most 0.05. Above 100 classes
-    permutations take long: then p is 1 of what reaches too little to be flagged, which makes no other p smaller. The
+    permutations take long: then p is 1 of what reaches too little to be flagged, which makes no other p smaller. So it
+    is where this is one of several `families` of questions, each asked by a call: then p after Holm is multiplied by
+    their number too (Bonferroni), and there are as many more permutations. The
     order of the images does not matter, nor do the numbers of the classes, but for the luck of permutations where
     groups have several labels.
 
@@ -138,7 +141,7 @@ def shortcuts(
         for place, table in enumerate(tables)
         if facts[place].kind == "acquisition" and len(asked.classes) > 2
     }
-    few = len(asked.classes) <= _MANY
+    few = len(asked.classes) <= _MANY and families == 1
     needed = [_needed(fact, probe_skill) for fact in facts]
     skills = [float(one.mean()) - 1 / len(asked.classes) for one in recalls]
     questions = [
@@ -149,8 +152,8 @@ def shortcuts(
         _Question(tables[place], clear, drawn=few or accuracy - 0.5 >= MARGIN - 1e-12, sizes=asked.sizes)
         for place, (_, accuracy, clear) in singles.items()
     ]
-    p = _significance(questions, asked, seed)
-    adjusted = holm(p)
+    p = _significance(questions, asked, families=families, seed=seed)
+    adjusted = tuple(min(1.0, families * one) for one in holm(p))
     ones = {
         place: OneClass(int(asked.classes[label]), accuracy, p[number], adjusted[number])
         for number, (place, (label, accuracy, _)) in enumerate(singles.items(), start=len(facts))
@@ -212,9 +215,9 @@ class _Question:
         return np.asarray(_clear(self.table.against_rest(held), self.sizes).max(axis=1) >= self.observed - 1e-12)
 
 
-def _significance(questions: Sequence[_Question], asked: Asked, seed: int) -> tuple[float, ...]:
+def _significance(questions: Sequence[_Question], asked: Asked, *, families: int, seed: int) -> tuple[float, ...]:
     """For every question the share of permutations that do as well, among them the labels themselves."""
-    draws = max(_DRAWS, 40 * len(questions) - 1)
+    draws = max(_DRAWS, 40 * families * len(questions) - 1)
     p = [1.0] * len(questions)
     better = [0] * len(questions)
     open_ = [place for place, question in enumerate(questions) if question.drawn and not question.table.trivial]

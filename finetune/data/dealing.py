@@ -8,9 +8,6 @@ import math
 from collections import Counter, defaultdict
 from collections.abc import Collection, Iterable, Mapping, Sequence
 
-import numpy as np
-
-from finetune.data import stratify
 from finetune.data.catalog import Catalog
 
 Parts = tuple[set[int], set[int], set[int]]  # places in the catalog: training, validation, test
@@ -19,49 +16,43 @@ Parts = tuple[set[int], set[int], set[int]]  # places in the catalog: training, 
 def by_content(
     catalog: Catalog, contents: Sequence[str], places: Iterable[int], *, validation: float, test: float, seed: int
 ) -> Parts:
-    """Shares of the different contents at these places, class by class (all at once where images have any number).
+    """Shares of the different contents at these places, class by class, or stratum by stratum (`strata`) where images
+    have any number of labels.
 
-    In each class the contents are ranked by SHA-256(seed, content); the first are for testing, the next for validation.
+    In each the contents are ranked by SHA-256(seed, content); the first are for testing, the next for validation.
     """
     labels: dict[str, set[str | tuple[str, ...]]] = defaultdict(set)
     copies: dict[str, set[int]] = defaultdict(set)
     for place in places:
         labels[contents[place]].add(catalog.samples[place].label)
         copies[contents[place]].add(place)
-    strata: dict[str, list[str]] = defaultdict(list)
-    for content, found in labels.items():
-        if len(found) == 1:
-            (label,) = found
-            strata[label if isinstance(label, str) else ""].append(content)
+    certain = {content: _labels(catalog, copies[content]) for content, found in labels.items() if len(found) == 1}
     held: dict[str, set[str]] = {"test": set(), "validation": set()}
-    for members in strata.values():
+    for members in strata(certain).values():
         ranked = sorted(members, key=lambda content: rank(content, seed))
-        if catalog.multi_label:
-            _share_labels(catalog, [min(copies[content]) for content in ranked], ranked, held, (test, validation))
-            continue
         testing, validating = _sizes(len(ranked), validation=validation, test=test)
         held["test"].update(ranked[:testing])
         held["validation"].update(ranked[testing : testing + validating])
     return _parts(catalog, copies, held)
 
 
+def strata(labels: Mapping[str, Collection[str]]) -> dict[str, list[str]]:
+    """What is shared out together, in the order given: that of one class, or where there is any number of labels of one
+    rarest label; of equally rare ones that whose name comes first, and "" has what has no label.
+
+    New images change few strata, so that shares of them move few others. After Sechidis, Tsoumakas and Vlahavas 2011,
+    On the Stratification of Multi-Label Data, section 3, who share out the rarest label first.
+    """
+    counts = Counter(label for found in labels.values() for label in found)
+    shared: dict[str, list[str]] = defaultdict(list)
+    for name, found in labels.items():
+        shared[min(found, key=lambda label: (counts[label], label), default="")].append(name)
+    return shared
+
+
 def rank(name: str, seed: int) -> bytes:
     """What decides who comes first: SHA-256(seed, name)."""
     return hashlib.sha256(f"{seed} {name}".encode("utf-8", "surrogateescape")).digest()
-
-
-def _share_labels(
-    catalog: Catalog,
-    places: Sequence[int],
-    ranked: Sequence[str],
-    held: dict[str, set[str]],
-    shares: tuple[float, float],
-) -> None:
-    """Holds out shares of every label, where images have any number of them."""
-    own = catalog.select(places).labels.astype(np.int64)
-    dealt = stratify.dealt(own, np.ones(len(ranked), dtype=np.int64), (*shares, 1 - sum(shares)))
-    for number, part in enumerate(("test", "validation")):
-        held[part].update(content for content, to in zip(ranked, dealt, strict=True) if to == number)
 
 
 def by_group(

@@ -11,7 +11,7 @@ import numpy.typing as npt
 
 from finetune.data import stratify
 from finetune.data.catalog import Catalog
-from finetune.data.dealing import rank
+from finetune.data.dealing import rank, strata
 from finetune.data.groups import of_samples
 from finetune.errors import DataError, printable
 
@@ -25,9 +25,10 @@ def folds(catalog: Catalog, number: int, *, seed: int) -> npt.NDArray[np.int64]:
 
     What must stay together (copies, a group) is a unit. The units of each class, in the order of SHA-256(seed, unit),
     are cut into `number` runs of equal length, and which fold the first run goes to is drawn by the class; so new
-    images move but a few others. Where images have groups, or any number of labels, `stratify.dealt` shares out each
-    label in that order. A class that is one unit cannot be held out and learnt: it is always learnt from. Every class
-    has images outside every fold, and every fold has images. Raises DataError where there are fewer units than folds.
+    images move but a few others. Of any number of labels it is the rarest that counts (`dealing.strata`). Where images
+    have groups, `stratify.dealt` shares out each label in that order. A class that is one unit cannot be held out and
+    learnt: it is always learnt from. Every class has images outside every fold, and every fold has images. Raises
+    DataError where there are fewer units than folds.
     """
     units = of_samples(catalog.samples)
     members: Members = defaultdict(list)
@@ -35,7 +36,7 @@ def folds(catalog: Catalog, number: int, *, seed: int) -> npt.NDArray[np.int64]:
         members[unit].append(place)
     always = _single(catalog, members)
     ranked = sorted((unit for unit in members if unit not in always), key=lambda unit: rank(unit, seed))
-    if catalog.multi_label or any(sample.group for sample in catalog.samples):
+    if any(sample.group for sample in catalog.samples):
         assigned = _shared(catalog, members, ranked, number)
     else:
         assigned = _cut(catalog, members, ranked, number, seed=seed)
@@ -79,9 +80,7 @@ def _single(catalog: Catalog, members: Members) -> set[str]:
 
 
 def _cut(catalog: Catalog, members: Members, ranked: Sequence[str], number: int, *, seed: int) -> dict[str, int]:
-    classes: dict[str, list[str]] = defaultdict(list)
-    for unit in ranked:
-        classes[min(_labels(catalog, members[unit]))].append(unit)
+    classes = strata({unit: _labels(catalog, members[unit]) for unit in ranked})
     first = {label: int.from_bytes(rank(f"class {label}", seed)[:8], "big") for label in classes}
     return {
         unit: (place * number // len(units) + first[label]) % number

@@ -86,7 +86,7 @@ def _on_folders(unused: Iterable[Sample]) -> Iterator[str]:
     for sample in unused:
         images[sample.split or ""] += 1
     for name, count in sorted(images.items()):
-        yield f"{count} images in folder {printable(name)!r} are not used: split names neither test nor validation so"
+        yield f"{count} images of part {printable(name)!r} are not used: split names neither test nor validation so"
 
 
 def _on_validation(learnt_from: int) -> Iterator[str]:

@@ -57,8 +57,8 @@ def split(
     stratified: in each class the different images are ranked by SHA-256(seed, content) and the first are for testing,
     the next for validation: their shares, rounded half up. A class of one or two images is for training; from three on
     there is at least one test image, from four on one validation image, if any were asked for; at least one image is
-    left to train on. Where images have any number of labels, `stratify.dealt` shares out each label, in that order of
-    the images. Copies of a file stay together; files of one content under several labels are for training.
+    left to train on. Where images have any number of labels, those of one rarest label are taken for a class
+    (`dealing.strata`). Copies of a file stay together; files of one content under several labels are for training.
 
     grouped: shares of about that size, in which no group lies on two sides.
 

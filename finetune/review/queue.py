@@ -201,8 +201,8 @@ def _stays(keys: Sequence[str], answers: _Answers) -> str | None:
 def _outliers(answers: _Answers) -> Iterator[Item]:
     of_image: dict[str, list[Finding]] = defaultdict(list)
     for finding in outliers.check(answers.known):
-        for key in finding.keys:
-            of_image[key].append(finding)
+        if len(finding.keys) == 1:  # and not a note on images of two kinds
+            of_image[finding.keys[0]].append(finding)
     for key, findings in sorted(of_image.items(), key=lambda one: -max(map(_distance, one[1]))):
         blank = any(finding.kind == "blank" for finding in findings)
         why = "; ".join(finding.text for finding in findings)

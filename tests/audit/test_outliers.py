@@ -48,6 +48,17 @@ def test_among_few_images_nothing_is_far_but_blank_is_blank():
     assert [one.kind for one in check(known(few | {"a/blank": seen(Image.new("RGB", (160, 120)))}))] == ["blank"]
 
 
+def test_many_that_are_far_are_said_to_be_of_another_kind_in_one_note():
+    dim = {f"b/{n}": seen(scene(100 + n).point(lambda value: value // 4)) for n in range(8)}
+    notes = [one for one in check(known({**LOOKS, **dim})) if one.kind == "dark"]
+    assert [one.text for one in notes] == [
+        "8 of 38 images are much darker than the others: these are images of two kinds"
+    ]
+    assert (len(notes[0].keys), notes[0].figures) == (6, {"images": 8, "of": 38})
+    few = [one for one in check(known({**LOOKS, **dict(list(dim.items())[:3])})) if one.kind == "dark"]
+    assert [len(one.keys) for one in few] == [1, 1, 1]
+
+
 def test_the_figures_are_those_of_the_sentence():
     (one,) = (
         one for one in check(known({**LOOKS, "a/odd": seen(scene(99, size=(1600, 1200)))})) if one.kind == "large"

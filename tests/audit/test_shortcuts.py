@@ -246,6 +246,16 @@ def test_the_smallest_p_that_permutations_can_show_survives_holm_over_many_facts
     assert found[0].p == 1 / 1600
 
 
+def test_each_of_several_families_of_questions_has_its_part_of_the_error() -> None:
+    labels = np.arange(100) % 2
+    facts = [Fact("told", "acquisition", labels), Fact("not told", "acquisition", np.arange(100) // 2 % 2)]
+    for families in (50, 100):  # of two facts the first has Holm's factor 2
+        told, other = shortcuts(facts, labels, names(100), classes=2, families=families)
+        assert told.p == 1 / (80 * families)
+        assert (told.adjusted, told.flagged) == (pytest.approx(2 * families * told.p), True)
+        assert (other.p, other.adjusted, other.flagged) == (1.0, 1.0, False)
+
+
 def test_holm_gives_the_values_of_an_example() -> None:
     # by hand: 4 * 0.01, 3 * 0.013, 2 * 0.03, 1 * 0.04, none below the one before it
     assert holm([0.04, 0.01, 0.03, 0.013]) == pytest.approx((0.06, 0.04, 0.06, 0.04))

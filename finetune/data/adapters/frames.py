@@ -49,9 +49,11 @@ def from_frame(
     """
     asked = {"path": path, "label": label, "separator": separator, "split": split, "group": group, "id": id}
     data = _columns(**asked, classes=None if classes is None else list(classes))
-    names = _column_names(frame)
-    columns = [_cells(frame, name) for name in names]
-    count = len(columns[0]) if columns else 0
+    found = _column_names(frame)
+    names = tuple(str(name) for name in found)
+    single = {name: _cells(frame, name) for name in found if found.count(name) == 1}
+    count = len(next(iter(single.values()), ()))
+    columns = [single.get(name, [None] * count) for name in found]
     if any(len(column) != count for column in columns):
         raise UsageError("the columns of the frame have different lengths")
     if not count:
@@ -179,7 +181,7 @@ def _columns(**named: Any) -> TableData:
         raise UsageError(faults[0] if len(faults) == 1 else f"no columns of images{listing(faults)}") from None
 
 
-def _column_names(frame: Any) -> tuple[str, ...]:
+def _column_names(frame: Any) -> tuple[Any, ...]:
     lazy = hasattr(frame, "collect") and not hasattr(frame, "to_dict")
     names = frame.keys() if isinstance(frame, Mapping) else None
     for way in ("column_names", "columns"):
@@ -189,10 +191,10 @@ def _column_names(frame: Any) -> tuple[str, ...]:
         kind = type(frame).__name__
         more = "; collect it first" if lazy else ""
         raise UsageError(f"a {printable(kind)} is no frame{more}; give one of pandas or polars, or a dict of lists")
-    return tuple(str(name) for name in names)
+    return tuple(names)
 
 
-def _cells(frame: Any, name: str) -> list[object]:
+def _cells(frame: Any, name: Any) -> list[object]:
     """The cells of a column as Python has them."""
     column = frame[name]
     for way in ("to_list", "to_pylist"):

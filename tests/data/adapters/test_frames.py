@@ -140,6 +140,20 @@ def test_what_is_no_frame_is_refused(frame: Any, message: str) -> None:
     assert str(caught.value) == message
 
 
+def test_columns_keep_the_names_that_the_frame_has(here: Path) -> None:
+    frame = {0: ["a.png", "b.png"], ("of", "two"): [1, 2], "label": ["x", "y"]}
+    assert labels(from_frame(frame, path="0")) == {"a.png": "x", "b.png": "y"}
+    assert labels(from_frame(frame, path="0", label="('of', 'two')")) == {"a.png": "1", "b.png": "2"}
+
+
+def test_a_column_that_is_there_twice_is_refused_where_it_is_needed(here: Path) -> None:
+    frame = Frame(path=["a.png", "b.png"], label=["x", "y"])
+    frame.columns = ["path", "label", "kind", "kind"]
+    assert labels(from_frame(frame)) == {"a.png": "x", "b.png": "y"}
+    with pytest.raises(DataError, match="the frame: column 'kind' is there 2 times"):
+        from_frame(frame, label="kind")
+
+
 def test_columns_are_asked_for_in_the_words_of_a_recipe(here: Path) -> None:
     frame = {"path": ["a.png"], "label": ["x"]}
     with pytest.raises(UsageError, match="label must be text, not 3; put it in quotes"):
