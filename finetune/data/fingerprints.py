@@ -61,7 +61,7 @@ class Fingerprints:
         self._path = path
         self._connection = connection
         self._turn = threading.Lock()
-        self._waiting: list[tuple[bytes, str, str, str, bytes]] = []
+        self._waiting: dict[bytes, tuple[str, str, str, bytes]] = {}  # what is not yet written, by name
 
     @classmethod
     def open(cls, folder: Path | None = None, *, name: str = NAME) -> "Fingerprints":
@@ -95,7 +95,8 @@ class Fingerprints:
             named, stamp = _name(path), _stamp(os.stat(path))
         except (OSError, ValueError):  # ValueError: a NUL in the name
             return None
-        found = self._one("SELECT stamp, sha256, notes, checksum FROM files WHERE path = ?", named)
+        found = self._waiting.get(named)
+        found = found or self._one("SELECT stamp, sha256, notes, checksum FROM files WHERE path = ?", named)
         if found is None or found[0] != stamp or found[3] != _checksum(named, *found[:3]):
             return None
         return Fingerprint(found[1], tuple(json.loads(found[2])))
@@ -110,7 +111,7 @@ class Fingerprints:
         named, stamp, notes = _name(path), _stamp(status), json.dumps(fingerprint.notes)
         with self._turn:
             checksum = _checksum(named, stamp, fingerprint.sha256, notes)
-            self._waiting.append((named, stamp, fingerprint.sha256, notes, checksum))
+            self._waiting[named] = (stamp, fingerprint.sha256, notes, checksum)
             if len(self._waiting) >= _AT_ONCE:
                 self._write()
 
@@ -128,7 +129,7 @@ class Fingerprints:
 
     def _write(self) -> None:
         """One transaction, so that no other process waits while images are decoded."""
-        rows, self._waiting = self._waiting, []
+        rows = [(named, *row) for named, row in self._waiting.items()]
         if self._connection is None or not rows:
             return
         with self._forgiving():
@@ -138,6 +139,7 @@ class Fingerprints:
             )
             self._connection.execute("DELETE FROM files WHERE id <= (SELECT MAX(id) FROM files) - ?", (_AT_MOST,))
             self._connection.execute("COMMIT")
+        self._waiting.clear()
 
     @contextlib.contextmanager
     def _forgiving(self) -> Iterator[None]:

@@ -16,8 +16,9 @@ _LIGHT = 50_000_000  # products of one pass over the features, above which a cur
 
 def write(bundle: Bundle, given: Material, probe: Probe, *, seed: int, check: Check | None = None) -> str:
     """Writes the accuracy by the number of images, its law, and what 50 more images of the weakest classes would bring,
-    all of the plain view. Nothing where that would take long, or where images have any number of labels: there is no
-    one accuracy then that a law could be of. Returns a sentence on that, else nothing.
+    all of the plain view. Nothing where that would take long, where there are too few images to learn from fewer, or
+    where images have any number of labels: there is no one accuracy then that a law could be of. Returns a sentence on
+    that, else nothing.
 
     Accuracies and gains are shares in 0…1; the law is error = a + b * images ** -c.
     """
@@ -26,6 +27,8 @@ def write(bundle: Bundle, given: Material, probe: Probe, *, seed: int, check: Ch
     if given.features[0].size * given.classes > _LIGHT:
         return "no learning curve: with so many images and classes it would take minutes"
     whole = _curve(given, probe, None, seed, check)
+    if np.ptp(whole.images) == 0:
+        return "no learning curve: with two images of a class there is no smaller number of them to learn from"
     law = power_law(whole.points)
     bundle.write_json(
         NAME,

@@ -205,8 +205,12 @@ def _laws(images: Array, errors: Array) -> tuple[Array, Array, Array]:
 
 
 def _line(x: Array, y: Array, share: Array) -> tuple[Array, Array]:
-    """Of each row of y (rows, shares) the line floor + scale * x by weighted least squares, neither negative."""
+    """Of each row of y (rows, shares) the line floor + scale * x by weighted least squares, neither negative; level
+    where x is the same for all.
+    """
     mean, level = share @ x, y @ share
+    if np.ptp(x) <= 1e-12 * mean:
+        return level, np.zeros_like(level)
     scale = np.maximum(((y - level[:, None]) @ (share * (x - mean))) / (share @ (x - mean) ** 2), 0)
     floor = level - scale * mean
     through = y @ (share * x) / (share @ x**2)

@@ -354,8 +354,20 @@ def test_a_file_that_may_not_be_written_is_still_read(
     monkeypatch.setattr(sqlite3, "connect", read_only)
     with Fingerprints.open(cache) as known:
         assert examine(image, known) == right
-        assert examine(two, known) == examine(two, known)
+        first = examine(two, known)
+    with Fingerprints.open(cache) as known:
+        assert examine(two, known) == first
     assert opened == [image, two, two]
+
+
+def test_what_is_not_yet_written_is_known(image: Path, cache: Path, opened: list[Path]) -> None:
+    with Fingerprints.open(cache) as known:
+        first = examine(image, known)
+        assert known.count() == 0
+        assert examine(image, known) == first
+        assert opened == [image]
+        draw(image, hue=HUE, seed=9)
+        assert examine(image, known) != first
 
 
 # many files, threads and processes

@@ -141,6 +141,13 @@ def test_errors_that_rise_are_a_level_and_errors_that_fall_fast_end_at_nothing()
     assert falling.error(0.1) == 1
 
 
+def test_one_number_of_images_says_nothing_of_more():
+    found = power_law([Point(2.1, 0.6, 0, 1), Point(2.1, 0.8, 0, 1), Point(2.1, 0.7, 0, 1)])
+    assert (found.floor, found.scale) == (pytest.approx(0.3), 0)
+    of_class = gain(following(Law(0.3, 0.0, 0.5), (2.1, 2.1, 2.1)), more=50)
+    assert (of_class.low, of_class.points, of_class.high) == (0, 0, 100)
+
+
 def test_the_gain_is_what_the_law_falls():
     law = Law(0.05, 1.5, 0.5)
     found = gain(following(law, (20, 40, 80, 120, 160)), more=100)
