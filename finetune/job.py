@@ -401,6 +401,7 @@ def _more_evidence(job: Job, training: Training, measured: dict[str, Predictions
         runtime=training.setting.runtime,
         check=lambda what: ending(job.check(what), job.budget.over),
         material=lambda memory: material.read(job.bundle, memory=memory),
+        answers=measured,
     )
     with job.timings.part("evidence"), Looks() as memory:
         try:
