@@ -98,6 +98,7 @@ def run(
         with timings.part("reading images"):
             surveyed = survey(recipe, found, progress=checking(show, stop, "reading images"))
         runtime = start(recipe.train.precision, depthwise=network.depthwise)
+        timings.on_device = runtime.most_memory
         allowed, costs = budget(recipe, surveyed, network, runtime, begun=begun)
         decided = plan or planning.plan(recipe, surveyed.facts(recipe), costs)
         pixels = Pixels(store, where=recipe.images.store if recipe.decodes_again else "none")
@@ -146,6 +147,7 @@ def resume(folder: str | Path, *, show: Show | None = None) -> Bundle:
         sameness.same_images(bundle, surveyed.to_csv())
         decided = bundle.facts["decided"]
         runtime = start(decided["precision"], threads=decided["threads"])
+        timings.on_device = runtime.most_memory
         if note := sameness.differences(bundle, runtime.to_dict(), versions()):
             record.notes(bundle, [note])
             show.say(note)
@@ -401,6 +403,7 @@ def _more_evidence(job: Job, training: Training, measured: dict[str, Predictions
         runtime=training.setting.runtime,
         check=lambda what: ending(job.check(what), job.budget.over),
         material=lambda memory: material.read(job.bundle, memory=memory),
+        answers=measured,
     )
     with job.timings.part("evidence"), Looks() as memory:
         try:

@@ -52,6 +52,10 @@ class Runtime:
         """The one batch size that evaluation and prediction are padded to, so that logits depend on the image alone."""
         return 8 if self.device.type == "cpu" else 64
 
+    def most_memory(self) -> int | None:
+        """The most memory of the accelerator that tensors of this process have held, in bytes; None on a processor."""
+        return torch.cuda.max_memory_allocated(self.device) if self.device.type == "cuda" else None
+
     def to_dict(self) -> dict[str, object]:
         return {**asdict(self), "device": str(self.device), "evaluation_batch": self.evaluation_batch}
 

@@ -13,6 +13,7 @@ from pydantic import TypeAdapter
 import finetune
 from finetune import job
 from finetune.bundle import Bundle
+from finetune.bundle.shelf import row
 from finetune.choose import budget
 from finetune.choose import heads as probes
 from finetune.choose.course import Course
@@ -72,6 +73,9 @@ def test_a_run_leaves_a_bundle_that_says_everything_of_itself(
     assert len(bundle.history) == 2
     assert [row["note"] for row in bundle.catalog if row["split"] == "left out"] != []
     assert {line["part"] for line in bundle.timings} >= {"reading images", "epoch 1", "epoch 2", "evaluation"}
+    held = [line["memory"] for line in bundle.timings]
+    assert held == sorted(held)
+    assert 50e6 < held[-1] < 100e9
     assert not (bundle.folder / "checkpoints").exists()
     assert (bundle.folder / "report.html").stat().st_size > 1000
     assert any(
@@ -307,6 +311,23 @@ def test_a_run_that_had_not_begun_cannot_be_resumed(tmp_path: Path) -> None:
     Bundle.create(tmp_path / "run")
     with pytest.raises(BundleError, match="cut off before it had begun"):
         job.resume(tmp_path / "run")
+
+
+def test_the_most_memory_of_a_resumed_run_is_that_of_all_its_sittings(
+    photos: Path, tmp_path: Path, write_recipe: Write, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for number, (first, second) in enumerate([(9_000_000_000, 500_000_000), (500_000_000, 9_000_000_000)]):
+        folder = tmp_path / str(number)
+        monkeypatch.setattr("finetune.bundle.timings.most_held", lambda held=first: held)
+        with pytest.raises(Crash):
+            job.run(write_recipe(photos), output=folder, show=CutAfter(5))
+        assert row(folder, "x").memory == first
+        monkeypatch.setattr("finetune.bundle.timings.most_held", lambda held=second: held)
+        bundle = job.resume(folder)
+        assert row(folder, "x").memory == 9_000_000_000
+        page = (bundle.folder / "report.html").read_text()
+        assert "<dt>memory, at most</dt>" in page
+        assert ">9.0 GB</span>" in page
 
 
 def test_a_folder_that_is_no_bundle_cannot_be_resumed(photos: Path) -> None:

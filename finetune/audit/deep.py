@@ -1,4 +1,4 @@
-"""What a frozen network says of the images of an audit, as values: computed below the torch line, judged above it."""
+"""What a network says of the images of an audit, as values: computed below the torch line, judged above it."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -24,8 +24,8 @@ class Measured:
 
 @dataclass(frozen=True)
 class LeakEffect:
-    """The accuracy on test images with and without those that have a copy among the others, by a probe that has learnt
-    from the others: of how many images, of how many of them leaked, and how much the leaked ones raise it. Where all
+    """The accuracy on test images with and without those that have a copy among the others, by what has learnt from the
+    others: of how many images, of how many of them leaked, and how much the leaked ones raise it. Where all
     of them have leaked nothing is left without.
     """
 
@@ -45,10 +45,12 @@ class LeakEffect:
 @dataclass(frozen=True, eq=False)
 class Deep:
     """What the recipe's network makes of the images that have a look, and what a probe on that knows of their labels.
+    Where a run's own answers are known, what answered them stands in the probe's place.
 
-    network: its name. keys: the images, in the catalog's order. features: float32 (n, d). near: cosine and places of
-    pairs of images whose features are near, the nearest first. probabilities: float64 (n, classes) of a probe that has
-    not learnt from the image, nor from one that it belongs together with; NaN for images that were never held out so.
+    network: its name. keys: the images, in the catalog's order. features: float32 (n, d), of width 0 where none were
+    asked for. near: cosine and places of pairs of images whose features are near, the nearest first. probabilities:
+    float64 (n, classes) of a probe that has not learnt from the image, nor from one that it belongs together with; NaN
+    for images that were never held out so.
     Of any number of labels each has its own. accuracy, balanced_accuracy: of the probe on held-out images, None where
     nothing could be held out and where images have any number of labels. chance: that of the balanced accuracy.
     reason: why there is no probe, else empty. leak: where there are test images and some have a copy among the

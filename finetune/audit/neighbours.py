@@ -125,7 +125,7 @@ def nearest_of_another_label(known: Gathered, deep: Deep) -> list[Nearest]:
         [number for number, key in enumerate(deep.keys) if known.part(key) in parts]
         for parts in (("test",), ("train", "validation"))
     )
-    if not test or not learnt:
+    if not test or not learnt or not deep.features.shape[1]:
         return []
     units = _units(deep.features)
     found = []

@@ -30,8 +30,9 @@ class Row:
 
     score, low, high: accuracy with its 95 % interval, or where an image may have several labels the share of images
     with all of them right (`metric` says which); None where nothing was measured. part: whose images the score rests
-    on, "test", "validation", "out_of_fold" or "folds", and how many (`images`). seconds: of the whole run. written:
-    when bundle.json was last written, in seconds since 1970. schedule: the recipe's kind; tier: what `auto` took.
+    on, "test", "validation", "out_of_fold" or "folds", and how many (`images`). seconds: of the whole run. memory,
+    device_memory: the most that it held, in bytes, of an accelerator too; None where that is not known. written: when
+    bundle.json was last written, in seconds since 1970. schedule: the recipe's kind; tier: what `auto` took.
     epochs: complete ones.
     """
 
@@ -45,6 +46,8 @@ class Row:
     part: str | None
     images: int | None
     seconds: float | None
+    memory: int | None
+    device_memory: int | None
     written: float
     schedule: str | None
     tier: str | None
@@ -99,6 +102,8 @@ def row(folder: Path, place: str) -> Row:
         part="folds" if part == "test" and facts.get("images", {}).get("folds") else part,
         images=_images(bundle, part),
         seconds=_total(bundle, lines) if lines else None,
+        memory=_most(bundle, lines, "memory"),
+        device_memory=_most(bundle, lines, "device_memory"),
         written=(folder / FACTS).stat().st_mtime,
         schedule=_text(recipe, "schedule", "kind"),
         tier=_tier(bundle),
@@ -174,6 +179,14 @@ def _total(bundle: Bundle, lines: list[dict[str, Any]]) -> float:
     if not all(_is_number(one) for one in seconds):
         raise BundleError(f"{_shown(bundle, 'timings.jsonl')} is damaged: seconds must be numbers")
     return round(math.fsum(one for one in seconds if one is not None), 3)
+
+
+def _most(bundle: Bundle, lines: list[dict[str, Any]], name: str) -> int | None:
+    """The largest of these numbers of bytes; lines of an older run have none."""
+    counts = [line[name] for line in lines if name in line]
+    if not all(type(count) is int and count >= 0 for count in counts):
+        raise BundleError(f"{_shown(bundle, 'timings.jsonl')} is damaged: {name} must be a number of bytes")
+    return max(counts, default=None)
 
 
 def _recipe(bundle: Bundle) -> Mapping[str, Any]:

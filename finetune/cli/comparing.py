@@ -58,7 +58,7 @@ def text(comparison: "Comparison") -> list[str]:
 
 def _sides(comparison: "Comparison") -> list[str]:
     """Which bundles these are, on which images, their scores and what they cost."""
-    from finetune.cli.wording import WIDTH, interval, shortened
+    from finetune.cli.wording import WIDTH, held, interval, shortened
     from finetune.compare.comparison import LETTERS
     from finetune.compare.side import METRICS
     from finetune.compare.verdict import NAMES, called, learnt
@@ -67,7 +67,7 @@ def _sides(comparison: "Comparison") -> list[str]:
 
     lines = []
     scores = [["", *(NAMES[name] for name in (comparison.metric, *METRICS)), "ECE (if calibrated)"]]
-    costs = [["", "time", "file", "parameters", "learnt from"]]
+    costs = [["", "time", "memory", "file", "parameters", "learnt from"]]
     for place, side in enumerate(comparison.sides):
         letter, how = LETTERS[place], f"  {learnt(side)}"
         lines.append(f"{letter}  {shortened(str(side.bundle.folder), max(20, WIDTH - 3 - len(how)))}{how}")
@@ -79,6 +79,7 @@ def _sides(comparison: "Comparison") -> list[str]:
             [
                 letter,
                 "-" if side.row.seconds is None else duration(side.row.seconds),
+                held(side.row),
                 "-" if side.size is None else size(side.size),
                 "-" if side.parameters is None else f"{side.parameters / 1e6:.2f} M",
                 "-" if side.learnt_from is None else f"{side.learnt_from:,} images",

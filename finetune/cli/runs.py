@@ -12,7 +12,7 @@ import click
 if TYPE_CHECKING:
     from finetune.bundle.shelf import Order, Row
 
-_LONGEST = {"run": 24, "score": 22, "on": 16, "time": 12, "schedule": 24, "network": 40, "date": 16}
+_LONGEST = {"run": 24, "score": 22, "on": 16, "time": 12, "memory": 8, "schedule": 24, "network": 40, "date": 16}
 _CUTS = (  # what is cut where there is no room, and how far, one after the other
     *(("network", 12), ("schedule", 15), ("run", 16)),
     *(("schedule", 8), ("network", 7), ("run", 10), ("on", 13)),
@@ -31,7 +31,7 @@ _OPTIMISTIC = "validation and held-out images had a part in what was chosen: the
 )
 @click.option("--json", "as_json", is_flag=True, help="One JSON object on standard output.")
 def runs(folder: Path, sort: "Order", as_json: bool) -> None:
-    """List the bundles in a folder: score with interval, on which images, time, schedule, network.
+    """List the bundles in a folder: score with interval, on which images, time, memory, schedule, network.
 
     The score is the accuracy with its 95 % interval. A wider terminal shows when a run was finished.
     """
@@ -59,18 +59,19 @@ def runs(folder: Path, sort: "Order", as_json: bool) -> None:
 
 
 def table(rows: "Sequence[Row]", *, width: int = 80) -> list[str]:
-    """A header and a line for each run, in at most `width` columns, 80 at least; the date where there is room."""
+    """A header and a line for each run, in at most `width` columns, 80 at least; date and memory if there is room."""
     if not rows:
         return []
     cells = [_cells(row) for row in rows]
     names = list(cells[0])
     wide = {name: min(_LONGEST[name], max(len(name), *(len(cell[name]) for cell in cells))) for name in names}
     width = max(width, 80)
-    if sum(wide.values()) + 2 * (len(wide) - 1) > width:
+    if _columns(wide) > width:
         del wide["date"]
+    if _columns({name: min(count, dict(_CUTS).get(name, count)) for name, count in wide.items()}) > width:
+        del wide["memory"]
     for name, least in _CUTS:
-        over = sum(wide.values()) + 2 * (len(wide) - 1) - width
-        wide[name] = max(min(least, wide[name]), wide[name] - max(0, over))
+        wide[name] = max(min(least, wide[name]), wide[name] - max(0, _columns(wide) - width))
     return [_line({name: name for name in names}, wide), *(_line(cell, wide) for cell in cells)]
 
 
@@ -86,6 +87,7 @@ def notes(rows: "Sequence[Row]") -> list[str]:
 
 def _cells(row: "Row") -> dict[str, str]:
     from finetune.cli.wording import interval
+    from finetune.errors import size
     from finetune.recipe.cost import duration
 
     if row.score is not None:
@@ -101,10 +103,15 @@ def _cells(row: "Row") -> dict[str, str]:
         "score": score,
         "on": f"{row.images} {_PARTS[row.part]}" if row.part else "-",
         "time": "-" if row.seconds is None else duration(row.seconds),
+        "memory": "-" if row.memory is None else size(row.memory),
         "schedule": schedule or "-",
         "network": row.backbone or "-",
         "date": datetime.fromtimestamp(row.written, UTC).astimezone().strftime("%Y-%m-%d %H:%M"),
     }
+
+
+def _columns(wide: dict[str, int]) -> int:
+    return sum(wide.values()) + 2 * (len(wide) - 1)
 
 
 def _line(cell: dict[str, str], wide: dict[str, int]) -> str:

@@ -4,9 +4,10 @@ import textwrap
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from finetune.errors import printable
+from finetune.errors import printable, size
 
 if TYPE_CHECKING:
+    from finetune.bundle.shelf import Row
     from finetune.data.catalog import LeftOut
 
 WIDTH = 80
@@ -34,6 +35,13 @@ def shortened(path: str, limit: int) -> str:
         return shown
     head = (limit - 1) // 3
     return f"{shown[:head]}…{shown[len(shown) - (limit - 1 - head) :]}"
+
+
+def held(row: "Row") -> str:
+    """The most memory that a run held, and of its accelerator."""
+    if row.memory is None:
+        return "-"
+    return size(row.memory) + ("" if row.device_memory is None else f" + {size(row.device_memory)} on the device")
 
 
 def left_out(found: "Sequence[LeftOut]") -> list[str]:

@@ -87,6 +87,8 @@ class Comparison:
             "backbone": row.backbone,
             "tag": row.tag,
             "seconds": row.seconds,
+            "memory_bytes": row.memory,
+            "device_memory_bytes": row.device_memory,
             "model_bytes": side.size,
             "parameters": side.parameters,
         }

@@ -1,10 +1,15 @@
-"""What is wrong with the data of a bundle, told without weights, with pictures of the images that are named."""
+"""What is wrong with the data of a bundle, by its files and by the run's own answers, with pictures of the images that
+are named.
+"""
+
+from collections.abc import Mapping
 
 from finetune.audit.audit import Audit, audit
 from finetune.bundle.facts import dump
 from finetune.data.catalog import Sample
-from finetune.diagnose import tiles
+from finetune.diagnose import answered, tiles
 from finetune.review.material import Material
+from finetune.scores.predictions import Predictions
 
 MOST = 200
 SIDE = 96
@@ -12,11 +17,14 @@ PER_ROW = 10
 _EACH = 12  # images of one finding, after the first two of all
 
 
-def files(material: Material, *, threads: int) -> dict[str, bytes]:
+def files(material: Material, answers: Mapping[str, Predictions], *, network: str, threads: int) -> dict[str, bytes]:
     """`evidence/audit.json`, as `Audit.to_dict` has it, with "tiles": side, per_row and keys of the pictures of at most
     200 images that findings name, in `evidence/audit.jpg`; None and no picture where they name none.
+
+    answers: what models said of images that they had not learnt from, by part, which tells labels that are probably
+    wrong and the score without leaks; network: the name of what answered.
     """
-    found = audit(material.known)
+    found = audit(answered.looked(material.known, answers, network=network))
     shown = _shown(found)
     said = found.to_dict() | {"tiles": None}
     if not shown:

@@ -19,6 +19,7 @@ from finetune.choose.heads import Material
 from finetune.data.catalog import Catalog
 from finetune.data.groups import matched
 from finetune.data.store import Store
+from finetune.diagnose.asked import selected
 from finetune.errors import DataError
 from finetune.frozen.extract import Extractor, Looks
 from finetune.frozen.folds import folds
@@ -109,8 +110,8 @@ class _Asked:
         return replace(
             deep,
             probabilities=probabilities,
-            accuracy=_measured(told.get("accuracy")),
-            balanced_accuracy=_measured(told.get("balanced_accuracy")),
+            accuracy=measured(told.get("accuracy")),
+            balanced_accuracy=measured(told.get("balanced_accuracy")),
             chance=1 / given.classes,
             leak=self._tested(probe) if (self.test & self.leaked).any() else None,
         )
@@ -132,15 +133,7 @@ class _Asked:
     def _tested(self, probe: Probe) -> LeakEffect:
         """The score on test images by the probe that has learnt from the others, leaks and all."""
         logits = probe.fitted.logits(self.material.features[0])
-        whole, leaked = self._predictions(logits, self.test), self.leaked[self.test]
-        clean = None if leaked.all() else self._predictions(logits, self.test & ~self.leaked)
-        return LeakEffect(
-            images=len(leaked),
-            leaked=int(leaked.sum()),
-            whole=_accuracy(whole),
-            without=None if clean is None else _accuracy(clean),
-            difference=None if clean is None else _difference(whole, leaked),
-        )
+        return leak_effect(self._predictions(logits, self.test), self.leaked[self.test])
 
     def _predictions(self, logits: Array, chosen: npt.NDArray[np.bool_]) -> Predictions:
         given, places = self.material, np.flatnonzero(chosen)
@@ -153,12 +146,25 @@ class _Asked:
         )
 
 
+def leak_effect(tested: Predictions, leaked: npt.NDArray[np.bool_]) -> LeakEffect:
+    """What the leaked ones of tested images, bool (n,), are worth to the accuracy."""
+    clean = None if leaked.all() else selected(tested, np.flatnonzero(~leaked))
+    return LeakEffect(
+        images=len(leaked),
+        leaked=int(leaked.sum()),
+        whole=_accuracy(tested),
+        without=None if clean is None else _accuracy(clean),
+        difference=None if clean is None else _difference(tested, leaked),
+    )
+
+
+def measured(score: Mapping[str, float] | None) -> Measured | None:
+    """A score of `scores.metrics` as a value, None where there is none."""
+    return None if score is None else Measured(score["value"], score["low"], score["high"])
+
+
 def _several(groups: Sequence[str]) -> tuple[str, ...] | None:
     return tuple(groups) if len(set(groups)) < len(groups) else None
-
-
-def _measured(score: Mapping[str, float] | None) -> Measured | None:
-    return None if score is None else Measured(score["value"], score["low"], score["high"])
 
 
 def _accuracy(predictions: Predictions) -> Measured:

@@ -1,12 +1,13 @@
 """All evidence of a report that needs the images, at the end of a run or later for a finished bundle."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
 from finetune.audit.look import Looks
 from finetune.bundle import Bundle
+from finetune.bundle.shelf import PARTS
 from finetune.data.catalog import Catalog
 from finetune.data.decode import Preprocessing
 from finetune.diagnose import audited, corruptions, embedding, facts, maps, tiles
@@ -17,6 +18,7 @@ from finetune.predict import Check, load
 from finetune.review import material
 from finetune.review.material import Material
 from finetune.runtime import Runtime
+from finetune.scores.predictions import Predictions
 
 Much = Literal["basic", "full"]
 Files = dict[str, bytes]
@@ -28,6 +30,7 @@ OUT_OF_TIME = "some evidence was left out for want of time; `finetune evaluate B
 class Source:
     """What evidence is taken from. `asked`: None where no image was held out. `check`: for a part of the work what is
     called as it goes on, and may raise to stop it. `material`: the data as the run knew it, read when it is asked for.
+    `answers`: what was said of images that had not been learnt from, by part.
     """
 
     asked: Asked | None
@@ -36,13 +39,14 @@ class Source:
     runtime: Runtime
     check: Callable[[str], Check]
     material: Callable[[Looks], Material]
+    answers: Mapping[str, Predictions]
 
 
 def taken(source: Source, memory: Looks, *, much: Much) -> Iterator[Files]:
     """The files of one part of the evidence after the other, what is quick first, by their names in the bundle.
 
     basic: what the network is not asked for again, which are tiles, facts and slices. full: maps, the embedding,
-    corruptions and an audit without weights too.
+    corruptions and an audit too, which asks no network but knows what was answered.
     """
     asked = source.asked
     if asked is not None:
@@ -55,7 +59,8 @@ def taken(source: Source, memory: Looks, *, much: Much) -> Iterator[Files]:
         if much == "full" and asked.shipped:
             yield corruptions.files(asked, *shared, source.runtime, check=source.check("corruptions"))
     if much == "full":
-        yield audited.files(source.material(memory), threads=source.runtime.threads)
+        known, network = source.material(memory), source.classifier.cut.name
+        yield audited.files(known, source.answers, network=network, threads=source.runtime.threads)
 
 
 def later(folder: Path, *, check: Callable[[str], Check]) -> Bundle:
@@ -74,6 +79,7 @@ def later(folder: Path, *, check: Callable[[str], Check]) -> Bundle:
             runtime=predictor.runtime,
             check=check,
             material=lambda _: found,
+            answers={part: bundle.predictions(part) for part in PARTS if bundle.has(f"predictions/{part}.npz")},
         )
         files = {name: data for part in taken(source, memory, much="full") for name, data in part.items()}
     bundle.add(files)

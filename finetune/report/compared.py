@@ -81,6 +81,8 @@ def cost(comparison: Comparison) -> list[tuple[str, str, list[str]]]:
     sides = comparison.sides
     rows = [
         ("Time", "of the whole run", [_shown(side.row.seconds, duration) for side in sides]),
+        ("Memory", "the most that the run held", [_shown(side.row.memory, size) for side in sides]),
+        ("Accelerator", "the most of its memory", [_shown(side.row.device_memory, size) for side in sides]),
         ("Model file", "on the disk", [_shown(side.size, size) for side in sides]),
         ("Parameters", "millions", [_shown(side.parameters, lambda count: f"{count / 1e6:.2f}") for side in sides]),
         ("Learnt from", "training images", [_shown(side.learnt_from, lambda count: f"{count:,}") for side in sides]),

@@ -22,8 +22,12 @@ class Epoch(Record):
 
 
 class Timing(Record):
+    """How long a part of the run took, and the most bytes that the run had held by its end."""
+
     part: str
     seconds: float
+    memory: int | None = Field(default=None, ge=0)
+    device_memory: int | None = Field(default=None, ge=0)
 
 
 class Trial(Record):

@@ -14,6 +14,7 @@ from finetune.report.looked import Audited, Corruptions, Slice
 from finetune.report.pictured import Gallery, Mapped, Mistake, Plane, Views
 from finetune.report.reading import checked, damaged, read
 from finetune.report.records import Facts, Metrics, Score, Scores, Thresholds
+from finetune.report.sourced import Value
 
 __all__ = ["Evidence", "Part", "Score", "Scores", "gather"]
 
@@ -24,7 +25,8 @@ Part = Literal["test", "validation", "out_of_fold"]
 class Evidence:
     """Everything that a report shows. `heads`: those that cross-validation tried; `ways`: those that `auto` tried, in
     order; `folds`: in which every image was held out, if it was; `sprite`: JPEG bytes of the thumbnails; `seconds`: by
-    part of the run; `gallery`: every image whose answer counts; `slices`: None where none were asked about.
+    part of the run; `memory`, `device_memory`: the most bytes that it held; `gallery`: every image whose answer counts;
+    `slices`: None where none were asked about.
     """
 
     facts: Facts
@@ -52,6 +54,8 @@ class Evidence:
     audited: Audited | None
     audit_pictures: bytes
     seconds: tuple[tuple[str, float], ...]
+    memory: Value
+    device_memory: Value
 
     @property
     def part(self) -> Part:
@@ -77,7 +81,8 @@ def gather(bundle: Bundle) -> Evidence:
     for scores in (metrics.test, metrics.validation, metrics.out_of_fold):
         _must_be_square(scores, bundle)
     history = bundle.history if bundle.has("history.jsonl") else []
-    timings = bundle.timings if bundle.has("timings.jsonl") else []
+    lines = bundle.timings if bundle.has("timings.jsonl") else []
+    timings = [checked(Timing, line, bundle, "timings.jsonl") for line in lines]
     part = "test" if metrics.test else "validation" if metrics.validation or not metrics.out_of_fold else "out_of_fold"
     known = bundle.has(f"predictions/{part}.npz")
     answers = pictured.answers(bundle, part) if finished and known else None
@@ -112,10 +117,19 @@ def gather(bundle: Bundle) -> Evidence:
         slices=None if slices is None else tuple(slices),
         audited=audited,
         audit_pictures=pictured.audit_pictures(bundle, audited),
-        seconds=tuple(
-            (one.part, one.seconds) for one in (checked(Timing, t, bundle, "timings.jsonl") for t in timings)
-        ),
+        seconds=tuple((one.part, one.seconds) for one in timings),
+        memory=_most([one.memory for one in timings], "memory"),
+        device_memory=_most([one.device_memory for one in timings], "device_memory"),
     )
+
+
+def _most(counts: list[int | None], name: str) -> Value:
+    """The largest, with its place in timings.jsonl."""
+    known = [(count, -place) for place, count in enumerate(counts) if count is not None]
+    if not known:
+        return Value(None, "")
+    count, place = max(known)
+    return Value(count, f"timings.jsonl:{-place}.{name}")
 
 
 def _must_be_square(scores: Scores | None, bundle: Bundle) -> None:

@@ -3,10 +3,12 @@
 import shlex
 from collections.abc import Mapping
 
+from finetune.errors import size
 from finetune.recipe.tiers import named
 from finetune.report import curves, trials
 from finetune.report.evidence import Evidence
 from finetune.report.section import Part, Section, section
+from finetune.report.sourced import shown
 from finetune.report.stages import stages
 
 
@@ -17,12 +19,17 @@ def what_exactly_is_this(evidence: Evidence) -> Section:
 
 
 def repeat(evidence: Evidence) -> Part:
-    """The command, the versions and the machine's settings that lead to this bundle again."""
+    """The command, the versions and the machine's settings that lead to this bundle again, and what memory it took."""
     facts = evidence.facts
     values = {
         "command": shlex.join(facts.command),
         "commit": facts.commit,
         "settings": _pairs(facts.decided) + _pairs(facts.preprocessing),
+        "memory": [
+            (name, shown(size(held.number), held.source, verb="size"))
+            for name, held in (("memory", evidence.memory), ("accelerator memory", evidence.device_memory))
+            if held.number is not None
+        ],
         "versions": _pairs(facts.versions),
     }
     return Part("repeat", "To make it again", values)

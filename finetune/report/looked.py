@@ -92,7 +92,7 @@ class Found(Record):
 
 
 class Leak(Record):
-    """What leaked test images are worth to a probe: its accuracy on all, without them, and the difference."""
+    """What leaked test images are worth to what ships: its accuracy on all, without them, and the difference."""
 
     images: int = Field(ge=0)
     leaked: int = Field(ge=0)
@@ -102,7 +102,7 @@ class Leak(Record):
 
 
 class Deep(Record):
-    """What a network that was not trained on them made of the images."""
+    """What models that had not learnt from them said of the images."""
 
     network: str
     held_out: int = Field(ge=0)

@@ -109,7 +109,6 @@ def leaks(evidence: Evidence) -> Part | None:
         "keys": audited.leaked[:SHOWN],
         "more": max(0, len(audited.leaked) - SHOWN),
         "leak": audited.deep.test if audited.deep else None,
-        "network": audited.deep.network if audited.deep else "",
     }
     return Part("leaks", "Leaks", values)
 

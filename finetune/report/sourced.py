@@ -1,8 +1,8 @@
 """Numbers that know where they come from: what the page prints of them names the place in the bundle's files.
 
 A source is a file and the way to a value in it, `metrics.json:test.accuracy.value`; several stand in a row. A verb says
-what was made of them: `sum(…)`, `minus(… …)`, `share(… …)`, `count(…)`, `percent(…)`, `words(…)`, `duration(…)`. A text
-that is quoted has `text(…)`, for which the file alone may stand.
+what was made of them: `sum(…)`, `minus(… …)`, `share(… …)`, `count(…)`, `percent(…)`, `words(…)`, `duration(…)`,
+`size(…)`. A text that is quoted has `text(…)`, for which the file alone may stand.
 """
 
 from dataclasses import dataclass

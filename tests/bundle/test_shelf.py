@@ -61,7 +61,11 @@ def test_a_row_says_how_good_on_which_images_and_how_it_learnt(tmp_path: Path) -
             {"kind": "last_stage", "verdict": "left"},
         ],
     )
-    bundle.write("timings.jsonl", b'{"part": "epoch 1", "seconds": 1.5}\n{"part": "evaluation", "seconds": 2}\n')
+    bundle.write(
+        "timings.jsonl",
+        b'{"part": "epoch 1", "seconds": 1.5, "memory": 800}\n'
+        b'{"part": "evaluation", "seconds": 2, "memory": 300}\n',  # it was resumed
+    )
     os.utime(bundle.folder / "bundle.json", (1e9, 1e9))
     found, damaged = rows(tmp_path)
     assert damaged == []
@@ -77,6 +81,8 @@ def test_a_row_says_how_good_on_which_images_and_how_it_learnt(tmp_path: Path) -
             part="test",
             images=20,
             seconds=3.5,
+            memory=800,
+            device_memory=None,
             written=1e9,
             schedule="auto",
             tier="views",
@@ -158,6 +164,8 @@ def test_rows_are_ordered_by_what_is_asked_and_the_unknown_come_last(tmp_path: P
             "test does not say how many images it counts",
         ),
         ("timings.jsonl", b'{"part": "x", "seconds": "long"}\n', "seconds must be numbers"),
+        ("timings.jsonl", b'{"part": "x", "seconds": 1, "memory": "much"}\n', "memory must be a number of bytes"),
+        ("timings.jsonl", b'{"part": "x", "seconds": 1, "device_memory": -1}\n', "device_memory must be a number"),
         ("recipe.yaml", b"name: [", "recipe.yaml"),
         ("evidence/choice.json", b'{"a": 1}', "is not a list of objects"),
     ],

@@ -30,7 +30,7 @@ def test_the_comparison_is_told_in_eighty_columns(call: Call, two: list[Path]) -
     assert "on the same 240 test images of 12 classes" in lines[2]
     assert "A  0.833 [" in lines[5]
     assert re.search(r"ECE \(if calibrated\)\nA  .*  0\.\d{3} \(0\.\d{3} to 0\.\d{3}\)\n", out)
-    assert re.search(r"\nA  62 s  \d+ bytes  0\.00 M {6}200 images\n", out)
+    assert re.search(r"\nA  62 s  1\.2 GB  \d+ bytes  0\.00 M {6}200 images\n", out)
     assert re.search(r"accuracy  \+0\.154 \[\+0\.1\d\d, \+0\.2\d\d\]", out)
     assert "B is right on more images than A" in out
     assert "right in B, wrong in A: 38" in out

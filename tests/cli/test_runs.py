@@ -2,6 +2,7 @@
 
 import json
 import os
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -22,6 +23,8 @@ LONG = Row(
     part="validation",
     images=10_000_000,
     seconds=100_000.0,
+    memory=123_456_000_000,
+    device_memory=None,
     written=0.0,
     schedule="auto",
     tier="last_stage",
@@ -37,8 +40,9 @@ def test_a_line_for_each_run_with_its_score_and_interval(call: Call, tmp_path: P
     code, out, err = call("runs", tmp_path)
     assert (code, err) == (0, "")
     header, first, second = out.splitlines()
-    assert header.split() == ["run", "score", "on", "time", "schedule", "network", "date"][: len(header.split())]
-    assert first.startswith("toy/1  0.900 [0.699, 0.972]  20 test  -     auto      resnet18")
+    names = ["run", "score", "on", "time", "memory", "schedule", "network", "date"]
+    assert header.split() == names[: len(header.split())]
+    assert first.startswith("toy/1  0.900 [0.699, 0.972]  20 test  -     -       auto      resnet18")
     assert second.startswith("toy/2  unfinished")
 
 
@@ -48,7 +52,9 @@ def test_the_table_fits_eighty_columns_whatever_the_names() -> None:
     assert "1.000 [1.000, 1.000]*  1000…lidation  27 h 47 min" in lines[1]
     assert lines[1].startswith("a-v…r/1234  ")
     assert lines[0].split() == ["run", "score", "on", "time", "schedule", "network"]
-    assert "1970" in table([LONG], width=160)[1]
+    assert "1970" in table([LONG], width=170)[1]
+    assert "123.5 GB" in table([LONG], width=160)[1]
+    assert "-" in table([replace(LONG, memory=None)], width=160)[1].split()
     assert LONG.backbone is not None
     assert LONG.backbone[-10:] in table([LONG], width=160)[1]
     assert table([]) == []
@@ -98,3 +104,14 @@ def test_runs_is_the_folder_that_is_meant_when_none_is_given(
     assert "toy/1  0.900" in call("runs")[1]
     os.rename(tmp_path / "runs", tmp_path / "others")
     assert call("runs")[0] == 2
+
+
+def test_the_most_memory_of_a_run_is_told_and_an_older_run_has_a_dash(call: Call, tmp_path: Path) -> None:
+    lines = ['{"part": "a", "seconds": 1, "memory": 2000000000, "device_memory": 7}', '{"part": "b", "seconds": 1}']
+    shelved(tmp_path / "toy" / "1").write("timings.jsonl", "\n".join(lines).encode() + b"\n")
+    shelved(tmp_path / "toy" / "2").write("timings.jsonl", lines[1].encode() + b"\n")
+    _, first, second = call("runs", tmp_path)[1].splitlines()
+    assert "  2 s   2.0 GB  " in first
+    assert "  1 s   -       " in second
+    told = json.loads(call("runs", tmp_path, "--json")[1])["runs"]
+    assert [(row["memory"], row["device_memory"]) for row in told] == [(2_000_000_000, 7), (None, None)]

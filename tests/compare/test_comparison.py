@@ -118,8 +118,10 @@ def test_the_schema_is_stable_and_plain(tmp_path: Path) -> None:
     ]
     assert list(told["bundles"][0]) == [
         *("letter", "folder", "name", "scores", "calibration", "learnt_from", "schedule", "tier", "backbone", "tag"),
-        *("seconds", "model_bytes", "parameters"),
+        *("seconds", "memory_bytes", "device_memory_bytes", "model_bytes", "parameters"),
     ]
+    assert told["bundles"][0]["memory_bytes"] == 1_234_000_000
+    assert told["bundles"][0]["device_memory_bytes"] is None
     assert told["bundles"][1]["letter"] == "B"
     assert told["bundles"][1]["learnt_from"] == 200
     assert list(told["pairs"][0]) == [

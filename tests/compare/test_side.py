@@ -18,7 +18,7 @@ def test_a_side_has_the_answers_the_hashes_and_what_the_run_cost(tmp_path: Path)
     assert side.part == "test"
     assert side.hashes[0] == digest("ant/0.jpg")
     assert len(side.hashes) == len(side.predictions) == 60
-    assert (side.row.seconds, side.row.schedule) == (61.5, "full")
+    assert (side.row.seconds, side.row.memory, side.row.schedule) == (61.5, 1_234_000_000, "full")
     assert side.parameters == 3 * 4 + 3  # what BatchNorm counts is no parameter
     assert side.size == len(weights())
 

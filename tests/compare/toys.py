@@ -73,7 +73,7 @@ def bundle(
     made.write("recipe.yaml", recipe.encode())
     made.write("plan.json", to_json(Plan((Phase(("head",), 1, 1e-3, 1.0, "batch"),), ())).encode())
     made.write("model.safetensors", weights() if model is None else model)
-    made.write("timings.jsonl", b'{"part": "all", "seconds": 61.5}\n')
+    made.write("timings.jsonl", b'{"part": "all", "seconds": 61.5, "memory": 1234000000}\n')
     made.write(f"predictions/{part}.npz", predictions.to_bytes())
     made.write_json("metrics.json", {part: scores(predictions, resamples=50), "images": {part: len(predictions)}})
     for name, data in (files or {}).items():

@@ -147,8 +147,8 @@ def make_bundle(tmp_path):
         if lines:
             bundle.write("history.jsonl", "".join(json.dumps(line) + "\n" for line in lines).encode())
         timings = [
-            {"part": "reading images", "seconds": 6.1},
-            *({"part": f"epoch {i}", "seconds": 18.4} for i in range(len(lines))),
+            {"part": "reading images", "seconds": 6.1, "memory": 410_000_000},
+            *({"part": f"epoch {i}", "seconds": 18.4, "memory": 1_234_000_000} for i in range(len(lines))),
         ]
         bundle.write("timings.jsonl", "".join(json.dumps(line) + "\n" for line in timings).encode())
         bundle.describe(facts_of(name, classes, counts, notes) | (facts or {}))

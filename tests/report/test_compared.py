@@ -81,6 +81,8 @@ def test_the_page_says_which_is_better_how_sure_that_is_and_what_differs(two: Co
     assert "1 image right in A and wrong in B" in text
     assert "train.batch_size 16 32" in text
     assert "1 min 2 s" in text or "62 s" in text
+    assert "1.2 GB" in text
+    assert "the most of its memory" not in text  # of an accelerator that there was none of
     assert "learnt from different" not in text
     for title in ("Result", "Scores", "Classes", "Flipped images", "Confidence", "Cost", "Recipe"):
         assert title in text

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from finetune import report
-from finetune.errors import printable
+from finetune.errors import printable, size
 from finetune.report import words
 from finetune.report.records import Score
 from finetune.report.sourced import Record, Shown, Value, at, located, shown
@@ -159,6 +159,9 @@ def fault(text, source, bundled):
         return "" if text.lower() == right.lower() else f"should be {right}"
     if verb == "duration":
         right = words.duration(sum(bundled.value(path) for path in paths))
+        return "" if text == right else f"should be {right}"
+    if verb == "size":
+        right = size(bundled.value(paths[0]))
         return "" if text == right else f"should be {right}"
     values = [value for value in made(verb, paths, bundled) if value is not None]
     numbers = NUMBER.findall(text)
