@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from finetune.data.decode import Preprocessing
+from finetune.model import heads
 from finetune.model.backbone import Backbone
 
 BatchNormPolicy = Literal["pretrained", "batch"]
@@ -57,8 +58,7 @@ class Classifier(nn.Module):
         self.to(memory_format=torch.channels_last)
 
     def forward(self, images: Tensor) -> Tensor:
-        logits: Tensor = self.head(self.features(images))
-        return logits
+        return heads.logits(self.head, self.features(images))
 
     def features(self, images: Tensor) -> Tensor:
         """What the head is given, (n, features), of images as they are given to the classifier."""

@@ -16,6 +16,7 @@ from finetune.errors import UsageError
 from finetune.errors import size as in_units
 from finetune.frozen.activations import StoredAs, activation_bytes
 from finetune.frozen.extract import Extractor
+from finetune.model import heads
 from finetune.model.backbone import Backbone
 from finetune.model.classifier import Classifier
 from finetune.predict import Check
@@ -36,8 +37,7 @@ class Onward(nn.Module):
         self._whole = classifier.backbone
 
     def forward(self, activations: Tensor) -> Tensor:
-        logits: Tensor = self.head(self.upper(activations))
-        return logits
+        return heads.logits(self.head, self.upper(activations))
 
     def follow(self) -> None:
         """Takes over the modes of the whole network: parts that lie across the cut are copies of their own."""

@@ -84,7 +84,7 @@ def test_a_head_may_be_given_the_features_of_several_stages(several: Classifier)
     images = torch.randint(0, 256, (2, 3, 32, 32), dtype=torch.uint8)
     with torch.no_grad():
         features = several.cut.extractor(STAGES)(several.normalise(images))
-        assert torch.equal(several(images), several.head(features))
+        assert torch.equal(several(images), heads.logits(several.head, features))
 
 
 def test_the_state_dict_is_the_same_whatever_the_head_is_given(several: Classifier) -> None:

@@ -115,3 +115,25 @@ def test_tempering_divides_the_logits(choice: HeadChoice) -> None:
     before = said(head)
     heads.temper(head, 4.0)
     assert np.allclose(said(head), before / 4, rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize("choice", [Linear(), Mlp(hidden=7), Cosine(), Multilayer(stages=("stage3", "stage4"))])
+def test_what_a_head_says_of_an_image_depends_on_no_other(choice: HeadChoice) -> None:
+    torch.manual_seed(0)
+    features = torch.randn(8, 48)
+    for classes in range(2, 12):
+        head = heads.build(choice, features=48, classes=classes).eval()
+        together = heads.logits(head, features)
+        assert together.shape == (8, classes)
+        for place in range(8):
+            turned = heads.logits(head, features.roll(place, dims=0))
+            assert torch.equal(turned.roll(-place, dims=0), together)
+
+
+def test_a_head_that_trains_sees_a_batch_at_once() -> None:
+    seen: list[int] = []
+    head = heads.build(Linear(), features=4, classes=2)
+    head.register_forward_pre_hook(lambda _, given: seen.append(len(given[0])))
+    heads.logits(head.train(), torch.zeros(3, 4))
+    heads.logits(head.eval(), torch.zeros(3, 4))
+    assert seen == [3, 1, 1, 1]
