@@ -46,7 +46,7 @@ def logits(head: nn.Module, features: Tensor) -> Tensor:
     if head.training:
         together: Tensor = head(features)
         return together
-    return torch.cat([head(row.clone()) for row in features.split(1)])
+    return torch.cat([head(row.clone()) for row in features[:, None]])
 
 
 def from_dict(stored: Mapping[str, object]) -> HeadChoice:
