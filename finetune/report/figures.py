@@ -13,6 +13,12 @@ def number(figure: Figure, places: int = 3) -> Shown | str:
     return shown(words.number(plain, places), source) if plain is not None else words.NOTHING
 
 
+def probability(figure: Figure) -> Shown | str:
+    """'0.83', '0.997' of a probability: more decimals where two would say that it is certain."""
+    plain, source = _parted(figure)
+    return shown(words.probability(plain), source) if plain is not None else words.NOTHING
+
+
 def signed(figure: Figure, places: int = 3) -> Shown | str:
     """'+0.012' of a score, a value or a plain number."""
     plain, source = _parted(figure)

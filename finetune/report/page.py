@@ -66,6 +66,7 @@ def environment() -> Environment:
     made.filters |= {
         "at": sourced.at,
         "number": figures.number,
+        "probability": figures.probability,
         "low": figures.low,
         "high": figures.high,
         "interval": figures.interval,

@@ -24,6 +24,11 @@ def number(value: float | None, places: int = 3) -> str:
     return shown
 
 
+def probability(value: float) -> str:
+    """'0.83', '0.997', '> 0.9999': two decimals, and more, up to four, where they would say that it is certain."""
+    return next((text for places in (2, 3) if (text := number(value, places))[0] not in "<>"), number(value, 4))
+
+
 def signed(value: float, places: int = 3) -> str:
     """'+0.012', '−0.012', '0.000': with a sign, unless nothing is left of it."""
     shown = f"{abs(value):.{places}f}"

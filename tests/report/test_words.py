@@ -1,7 +1,7 @@
 import pytest
 
 from finetune.report.records import Score
-from finetune.report.words import counted, digits, duration, gained, in_words, interval, number, signed
+from finetune.report.words import counted, digits, duration, gained, in_words, interval, number, probability, signed
 
 
 def score(value, low=None, high=None):
@@ -59,6 +59,14 @@ def test_numbers_are_not_rounded_into_certainty():
     assert number(1.0, 2) == "1.00"
     assert number(0.0, 2) == "0.00"
     assert number(None) == "–"
+
+
+@pytest.mark.parametrize(
+    ("value", "shown"),
+    [(0.8312, "0.83"), (0.9971, "0.997"), (0.99987, "0.9999"), (0.999987, "> 0.9999"), (1.0, "1.00")],
+)
+def test_two_bins_of_high_confidence_can_be_told_apart(value, shown):
+    assert probability(value) == shown
 
 
 def test_differences_have_a_sign_where_anything_is_left_of_them():
