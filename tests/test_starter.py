@@ -127,6 +127,14 @@ def test_a_table_that_cannot_be_learnt_from_has_a_recipe_to_be_checked_with(tmp_
         starter.recipe_of(table)
 
 
+def test_what_is_called_validation_is_taken_for_it_before_other_parts(tmp_path: Path) -> None:
+    for name in ("Val", "dev"):
+        parts = ("train", "train", "extra", "train", name, "test")
+        rows = "".join(f"photos/{row},{row[:3]},{part}\n" for row, part in zip(ROWS, parts, strict=True))
+        path = table(tmp_path / name / "photos", f"path,label,split\n{rows}")
+        assert starter.recipe_of(path).split == Given(test="test", validation=name)
+
+
 def test_a_table_gets_a_recipe_with_the_names_of_its_columns(tmp_path: Path) -> None:
     lines = ("x;Filename;Species;Subset;patient", *(f"9;photos/{row};{row[:3]};train;{row}" for row in ROWS[:5]))
     path = table(tmp_path / "photos", "\n".join([*lines, f"9;photos/{ROWS[5]};bee;test;x"]))
@@ -172,6 +180,20 @@ def test_a_file_is_written_into_a_folder_that_is_there(tmp_path: Path) -> None:
         starter.must_be_a_place(tmp_path / "no" / "x.html", option="--html")
     with pytest.raises(UsageError, match=r"--output '.*' is a folder; name a file"):
         starter.must_be_a_place(tmp_path)
+
+
+def test_a_page_takes_the_place_of_pages_only(tmp_path: Path) -> None:
+    starter.must_be_a_page(tmp_path / "page", option="--html")
+    for name in ("old.html", "old.HTM"):
+        (tmp_path / name).write_text("a page")
+        starter.must_be_a_page(tmp_path / name, option="--html")
+    (tmp_path / "t.csv").write_text("path,label")
+    (tmp_path / "link.html").symlink_to("t.csv")
+    for name in ("t.csv", "link.html"):
+        with pytest.raises(UsageError, match=f"--html '.*{name}' is there already, and is no page by its name"):
+            starter.must_be_a_page(tmp_path / name, option="--html")
+    with pytest.raises(UsageError, match=r"--html '.*' is a folder"):
+        starter.must_be_a_page(tmp_path, option="--html")
 
 
 def test_only_folders_of_images_must_not_be_written_into(tmp_path: Path) -> None:

@@ -5,6 +5,8 @@ Intelligence Research 70. It knows nothing of images, copies or groups: what mus
 business of whoever made the folds.
 """
 
+from collections import defaultdict
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -66,6 +68,21 @@ class LabelIssues:
         return self.expected / len(self.ranking) if len(self.ranking) else None
 
 
+@dataclass(frozen=True)
+class Doubt:
+    """An image that may have any number of labels, and those of them that are probably missing or too many: the
+    probability, 0..1, lower is worse, of what was given, by the place of the label.
+    """
+
+    index: int
+    scores: Mapping[int, float]
+
+    @property
+    def score(self) -> float:
+        """That of the label that is most probably wrong."""
+        return min(self.scores.values())
+
+
 def label_issues(probabilities: Array, labels: Array) -> LabelIssues:
     """The labels that are probably wrong, ranked by self-confidence: the probability of the class that was given.
 
@@ -99,6 +116,24 @@ def label_issues(probabilities: Array, labels: Array) -> LabelIssues:
         if confidence[i] > own[i]
     )
     return LabelIssues(issues, asked[worst], thresholds, joint, left_out)
+
+
+def doubts(probabilities: Array, labels: Array) -> tuple[tuple[Doubt, ...], float]:
+    """Of any number of labels the images with some that are probably wrong, the worst first, and how many labels are
+    expected to be: `label_issues` of each label by itself, there or not there.
+
+    probabilities: (n, classes) float, each label's own, else as there. labels: (n, classes) bool. Raises UsageError.
+    """
+    found: dict[int, dict[int, float]] = defaultdict(dict)
+    expected = 0.0
+    for column in range(labels.shape[1]):
+        there = probabilities[:, column]
+        asked = label_issues(np.stack([1 - there, there], axis=1), labels[:, column].astype(np.int64))
+        expected += asked.expected
+        for issue in asked.issues:
+            found[issue.index][column] = issue.score
+    worst = sorted((Doubt(index, scores) for index, scores in found.items()), key=lambda one: (one.score, one.index))
+    return tuple(worst), expected
 
 
 def _thresholds(own: Array, given: Array, *, classes: int) -> Array:

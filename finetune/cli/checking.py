@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 _PATH = click.Path(path_type=Path)
 _WIDTH = 80
 _EXAMPLES = 3  # of each kind of finding
+_LINES = 12  # of what is found; of what stops a run all
 _KEYS = 4  # of each finding; an even number, for some name images by pairs
 
 
@@ -53,11 +54,11 @@ def check(
     from finetune.audit.look import Looks
     from finetune.cli.show import watch
     from finetune.errors import DataError, printable
-    from finetune.starter import must_be_a_place, must_lie_outside, recipe_to_check
+    from finetune.starter import must_be_a_page, must_lie_outside, recipe_to_check
 
     recipe = recipe_to_check(source, overrides)
     if html:
-        must_be_a_place(html, option="--html")
+        must_be_a_page(html, option="--html")
         must_lie_outside(html, recipe.data, what="a file", option="--html")
     with watch() as show, Looks() as memory:
         if deep:
@@ -162,7 +163,8 @@ def _group(title: str, findings: "list[Finding]") -> list[str]:
 
     lines = [title if len(findings) == 1 else f"{title} ({len(findings)})"]
     for finding in findings[:_EXAMPLES]:
-        lines += textwrap.wrap(finding.text, _WIDTH, initial_indent="    ", subsequent_indent="      ")[:12]
+        text = textwrap.wrap(finding.text, _WIDTH, initial_indent="    ", subsequent_indent="      ")
+        lines += text if finding.severity == "error" or len(text) <= _LINES else [*text[: _LINES - 1], "      …"]
         lines += [f"        {shortened(key, _WIDTH - 8)}" for key in finding.keys[:_KEYS]]
         if len(finding.keys) > _KEYS:
             lines.append(f"        … and {len(finding.keys) - _KEYS} more")

@@ -27,12 +27,12 @@ def compare(bundles: tuple[Path, ...], page: Path | None, as_json: bool) -> None
     """
     from finetune.compare.comparison import compare as compared
     from finetune.errors import printable
-    from finetune.starter import must_be_a_place, must_exist
+    from finetune.starter import must_be_a_page, must_exist
 
     for bundle in bundles:
         must_exist(bundle)
     if page:
-        must_be_a_place(page, option="--html")
+        must_be_a_page(page, option="--html")
     found = compared(bundles)
     if page:
         from finetune.report.compared import render

@@ -48,7 +48,8 @@ def read(path: Path) -> dict[str, Correction]:
     try:
         header = next(reader, [])
         if tuple(header) != COLUMNS:
-            raise DataError(f"{shown}:1: the columns must be {', '.join(COLUMNS)}, not {printable(', '.join(header))}")
+            named = printable(", ".join(header)) or "nothing"
+            raise DataError(f"{shown}:1: the columns must be {', '.join(COLUMNS)}, not {named}")
         rows = [(reader.line_num, row) for row in reader if row]
     except csv.Error as error:
         raise DataError(f"{shown}:{reader.line_num}: not a table: {error}") from error

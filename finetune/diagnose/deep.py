@@ -28,7 +28,7 @@ from finetune.model import weights
 from finetune.model.backbone import Backbone
 from finetune.predict import Check
 from finetune.recipe.schema import Recipe
-from finetune.recipe.splits import Grouped
+from finetune.recipe.splits import Folds, Grouped
 from finetune.runtime import start
 from finetune.scores.intervals import percentiles, resampled_weights, wilson
 from finetune.scores.metrics import scores
@@ -203,7 +203,7 @@ def _catalog(known: Gathered, recipe: Recipe) -> Catalog:
 
 def _matched(catalog: Catalog, recipe: Recipe) -> list[list[str]]:
     """The keys of each group that the recipe's split finds in names."""
-    if not isinstance(recipe.split, Grouped) or recipe.split.pattern is None:
+    if not isinstance(recipe.split, Grouped | Folds) or recipe.split.pattern is None:
         return []
     found: dict[str, list[str]] = {}
     for sample in matched(catalog, recipe.split.pattern).samples:

@@ -13,7 +13,7 @@ import numpy.typing as npt
 from finetune.audit import duplicates, outliers
 from finetune.audit.finding import Finding
 from finetune.audit.gather import Gathered
-from finetune.audit.labels import label_issues
+from finetune.audit.labels import doubts, label_issues
 from finetune.data.catalog import Sample
 from finetune.errors import printable
 from finetune.review.material import Material
@@ -150,17 +150,13 @@ def _of_one(answers: _Answers, held: Predictions, labels: Array) -> Iterator[Ite
 def _of_many(answers: _Answers, held: Predictions, labels: Array) -> Iterator[Item]:
     """Images with a label that is probably missing or too many, the surest first."""
     probabilities = held.probabilities
-    doubts: dict[int, dict[int, float]] = defaultdict(dict)
-    for column in range(len(held.classes)):
-        there = probabilities[:, column]
-        for issue in label_issues(np.stack([1 - there, there], axis=1), labels[:, column].astype(np.int64)).issues:
-            doubts[issue.index][column] = issue.score
-    for index, columns in sorted(doubts.items(), key=lambda item: (min(item[1].values()), item[0])):
+    for doubt in doubts(probabilities, labels)[0]:
+        index, columns = doubt.index, sorted(doubt.scores)
         key, now = held.keys[index], labels[index].copy()
-        now[list(columns)] ^= True
+        now[columns] ^= True
         if key not in answers.samples:
             continue
-        said = [_doubt(held.classes[c], probabilities[index, c], there=labels[index, c]) for c in sorted(columns)]
+        said = [_doubt(held.classes[c], probabilities[index, c], there=labels[index, c]) for c in columns]
         wanted = tuple(sorted(held.classes[place] for place in np.flatnonzero(now)))
         suggested = Verdict("relabel", wanted) if wanted else KEEP  # no correction says that there is nothing to see
         why = f"a classifier that had not learnt from it gives {', '.join(said)}"

@@ -41,13 +41,28 @@ def test_without_a_network_nothing_is_said() -> None:
     assert list(label_issues.check(images())) == []
 
 
+def test_of_any_number_of_labels_those_missing_and_those_too_many_are_named() -> None:
+    whole = images()
+    deep = asked_deeply(whole)
+    wrong = {"a/1": ("a", "b"), "b/2": (), "c/3": ("a",)}
+    several = tuple(replace(sample, label=wrong.get(sample.key, sample.labels)) for sample in whole.catalog.samples)
+    marked = replace(whole, catalog=Catalog(several, whole.catalog.classes), deep=deep)
+    *found, expected = label_issues.check(marked)
+    assert {one.keys for one in found} == {(key,) for key in wrong}
+    said = {one.keys[0]: one for one in found}
+    assert said["a/1"].text == "labelled 'a|b', and looks like 'a' (too much: 'b' 0.05)"
+    assert said["b/2"].text == "labelled nothing, and looks like 'b' (missing: 'b' 0.90)"
+    assert said["c/3"].text == "labelled 'a', and looks like 'c' (too much: 'a' 0.05, missing: 'c' 0.90)"
+    assert said["b/2"].figures == {
+        "given": "", "suggested": "b", "probability_given": 0.1, "probability_suggested": 0.9, "rank": 3,
+    }  # fmt: skip
+    assert (expected.kind, expected.severity) == ("expected", "note")
+    assert (expected.figures or {})["asked"] == 54
+    assert expected.text.startswith("about 4 of 54 labels are expected to be wrong (7.4 %)")
+
+
 def test_what_was_not_asked_is_said() -> None:
     whole = images()
-    several = tuple(replace(sample, label=sample.labels) for sample in whole.catalog.samples)
-    marked = replace(whole, catalog=Catalog(several, whole.catalog.classes), deep=asked_deeply(whole))
-    (found,) = label_issues.check(marked)
-    assert (found.kind, found.severity) == ("not-asked", "note")
-    assert "any number of labels" in found.text
     deep = asked_deeply(whole)
     none = replace(deep, probabilities=np.full_like(deep.probabilities, np.nan), reason="too few")
     (found,) = label_issues.check(replace(whole, deep=none))

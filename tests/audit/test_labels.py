@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from finetune.audit.labels import LabelIssue, LabelIssues, label_issues
+from finetune.audit.labels import Doubt, LabelIssue, LabelIssues, doubts, label_issues
 from finetune.errors import UsageError
 
 
@@ -156,3 +156,17 @@ def test_what_is_no_probability_or_no_label_is_refused(
 ) -> None:
     with pytest.raises(UsageError, match=message):
         label_issues(probabilities, labels)
+
+
+def test_of_any_number_of_labels_an_image_is_named_once_with_all_that_is_doubtful() -> None:
+    labels = np.zeros((8, 2), dtype=bool)
+    labels[:4, 0] = labels[2:6, 1] = True
+    probabilities = np.where(labels, 0.9, 0.1)
+    probabilities[0] = [0.04, 0.97]  # labelled the first, and shows the second
+    probabilities[7, 1] = 0.98
+    found, expected = doubts(probabilities, labels)
+    assert found == (Doubt(7, {1: pytest.approx(0.02)}), Doubt(0, {0: pytest.approx(0.04), 1: pytest.approx(0.03)}))
+    assert found[1].score == pytest.approx(0.03)
+    assert expected == pytest.approx(3)
+    probabilities[0] = np.nan
+    assert [one.index for one in doubts(probabilities, labels)[0]] == [7]

@@ -78,6 +78,32 @@ def test_the_page_is_written_and_never_among_the_images(call: Call, scenes: Path
     assert not (scenes / "page.html").exists()
 
 
+def test_a_page_takes_the_place_of_no_table_recipe_or_image(call: Call, scenes: Path, tmp_path: Path) -> None:
+    images = sorted(scenes.rglob("*.png"))
+    table = tmp_path / "t.csv"
+    table.write_text("path,label\n" + "".join(f"{one.relative_to(tmp_path)},{one.parent.name}\n" for one in images))
+    for taken in (table, images[0]):
+        before = taken.read_bytes()
+        code, out, err = call("check", table, "--html", taken)
+        assert (code, out) == (2, "")
+        assert "is there already, and is no page by its name; name a file that ends in .html" in err
+        assert taken.read_bytes() == before
+
+
+def test_all_that_stops_a_run_is_said_and_of_warnings_that_something_is_left(call: Call, tmp_path: Path) -> None:
+    rows = [f"{'far' * 20}/{number}.jpg,{'ab'[number % 2]}" for number in range(25)]
+    for number in range(4):
+        path = tmp_path / f"{number}.png"
+        scene(number).save(path)
+        rows.append(f"{path.name},{'ab'[number % 2]}")
+    (tmp_path / "t.csv").write_text("\n".join(["path,label", *rows]))
+    code, out, _ = call("check", tmp_path / "t.csv")
+    assert code == 3
+    assert "25 of 29 rows name files that are not there" in " ".join(out.split())
+    assert [number for number in range(25) if f"/{number}.jpg'" in out] == list(range(20))
+    assert "and 5 more" in " ".join(out.split())
+
+
 def test_a_page_that_cannot_be_written_is_refused_before_any_image_is_opened(
     call: Call, scenes: Path, tmp_path: Path
 ) -> None:

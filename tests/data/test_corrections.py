@@ -30,7 +30,7 @@ def test_corrections_are_read_whatever_wrote_them(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("", ":1: the columns must be path, action, label, not "),
+        ("", ":1: the columns must be path, action, label, not nothing"),
         ("path,action\n", ":1: the columns must be path, action, label, not path, action"),
         (
             HEADER + "a,relable,dog\n",

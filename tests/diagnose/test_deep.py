@@ -125,16 +125,20 @@ def test_what_was_computed_is_there_for_a_run_and_for_the_next_look(
     assert job.run(path, output=tmp_path / "bundle").complete
 
 
-def test_of_any_number_of_labels_each_has_a_probability_and_no_issue_is_named(hues: Path, write_recipe: Write) -> None:
+def test_of_any_number_of_labels_each_has_a_probability_and_is_asked_for(hues: Path, write_recipe: Write) -> None:
     recipe = file.load(write_recipe(hues, schedule="probe"))
     known = gather(recipe)
-    samples = tuple(replace(sample, label=(str(sample.label),)) for sample in known.catalog.samples)
+    wrong = {"blue/000.png": ("red",), "blue/001.png": ("blue", "red")}
+    samples = tuple(
+        replace(sample, label=wrong.get(sample.key, (str(sample.label),))) for sample in known.catalog.samples
+    )
     found = looked(recipe, replace(known, catalog=Catalog(samples, known.catalog.classes)))
     deep = found.known.deep
     assert deep is not None
     assert ((deep.probabilities >= 0) & (deep.probabilities <= 1)).all()
     assert deep.accuracy is None
-    assert {one.kind for one in found.findings if one.check == "labels"} == {"not-asked"}
+    issues = {one.keys[0]: one.figures or {} for one in found.findings if one.kind == "label-issue"}
+    assert {key: issues[key]["suggested"] for key in wrong} == dict.fromkeys(wrong, "blue")
 
 
 def test_where_nothing_can_be_held_out_the_reason_is_given(tmp_path: Path, write_recipe: Write) -> None:
@@ -171,9 +175,24 @@ def test_classes_without_a_readable_image_have_no_probability(hues: Path, write_
     assert found.known.deep.probabilities.sum(axis=1) == pytest.approx(1)
 
 
-def test_groups_that_the_split_finds_in_names_are_held_out_together(hues: Path, write_recipe: Write) -> None:
-    split = r"split={kind: grouped, pattern: '([a-z]+/\d\d)', validation: 0, test: 0.2}"
+@pytest.mark.parametrize("kind", ["kind: grouped, validation: 0, test: 0.2", "kind: folds, folds: 3"])
+def test_groups_that_the_split_finds_in_names_are_held_out_together(
+    kind: str, hues: Path, write_recipe: Write, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen: list[tuple[str, ...]] = []
+
+    from finetune.diagnose import deep
+
+    def folds(labels: np.ndarray, groups: tuple[str, ...], **options: object) -> np.ndarray:
+        seen.append(groups)
+        return original(labels, groups, **options)  # type: ignore[arg-type]
+
+    original = deep.folds
+    monkeypatch.setattr(deep, "folds", folds)
+    split = rf"split={{{kind}, pattern: '([a-z]+/\d\d)'}}"
     found = looked(file.load(write_recipe(hues, schedule="probe"), overrides=[split]))
+    whole = dict(zip([sample.key for sample in found.known.seen], seen[0], strict=True))
+    assert len({whole[f"{name}/{number:03}.png"] for name in ("blue", "red") for number in range(10)}) == 2
     assert found.known.deep is not None
     assert found.known.deep.accuracy is not None
 
