@@ -34,7 +34,7 @@ from finetune.recipe.section import (
     Views,
 )
 from finetune.recipe.splits import Folds, Given, SplitChoice, Stored
-from finetune.recipe.transforms import CROPS, Erasing, HorizontalFlip, Transform
+from finetune.recipe.transforms import CROPS, Erasing, HorizontalFlip, RandomCrop, Transform
 
 
 def _kind_of_data(value: object) -> str | None:
@@ -406,6 +406,11 @@ class Recipe(Section):
         size, crop = self.images.size, self.images.fit == "crop"
         if facts.fixed and size not in (None, facts.input_size):
             yield ("images", "size"), f"backbone {self.backbone.name!r} takes images of {facts.input_size} pixels only"
+        side = size or facts.input_size
+        for place, transform in enumerate(self.images.augment.transforms or ()):
+            if isinstance(transform, RandomCrop) and transform.padding >= side:
+                where = ("images", "augment", "transforms", place, "padding")
+                yield where, f"padding must be below the {side} pixels of a view, else some show nothing of the image"
         if self.images.contract == "test":
             other_size = facts.test_input_size not in (None, facts.input_size)
             other_crop = facts.test_crop_pct not in (None, facts.crop_pct)
