@@ -21,6 +21,7 @@ from PIL import Image
 
 import finetune
 from finetune import job
+from finetune.bundle import Bundle
 from finetune.choose import heads as probes
 from finetune.cli import main
 from finetune.data.adapters import folder
@@ -100,6 +101,31 @@ def test_a_frozen_stage_does_not_move_and_a_trained_one_does(
                 assert (name in moved) == (batch_norm == "batch"), f"{name} does not follow the policy {batch_norm}"
 
 
+RATES = {
+    "steps": ", best: accuracy, optimizer: {kind: sgd, nesterov: false, decayed: all}, "
+    "rate: {kind: steps, at: [1, 3], factor: [0.1, 0.5]}",
+    "plateau": ", best: last, optimizer: {kind: adam, weight_decay: 1.0e-3}, "
+    "rate: {kind: plateau, factor: 0.5, patience: 1}",
+    "constant": ", patience: 2, optimizer: {kind: sgd}, rate: {kind: constant}",
+}
+PADDED = [
+    "images.augment.kind=custom",
+    "images.augment.transforms=[{name: RandomCrop, padding: 4}]",
+    "train.warmup=0",
+    "train.clip_norm=null",
+]
+
+
+@pytest.mark.parametrize("rate", RATES)
+def test_a_frozen_stage_does_not_move_at_any_rate(rate: str, photos: Path, write_recipe: Write) -> None:
+    recipe = write_recipe(photos, schedule="{kind: stages, train: [stage3, head], epochs: 4}", more=RATES[rate])
+    run = training(recipe, Plan((Phase(("stage3", "head"), 4, 0.1, 0.9, "batch"),), ()))
+    before = tensors(run)
+    list(epochs(run))
+    moved = differing(before, tensors(run))
+    assert moved == {name for name in before if run.classifier.stage_of(name) in ("stage3", "head")}
+
+
 def _available(precision: str) -> str:
     from finetune.runtime import has_bf16
 
@@ -129,6 +155,24 @@ def test_a_run_cut_at_any_moment_and_resumed_equals_the_uncut_one(
     for after in (1, steps // 2, steps):
         with pytest.raises(Crash):
             job.run(recipe, output=cut, show=CutAfter(after))
+        assert not job.resume(cut).facts["notes"]
+        assert_same(uncut, cut)
+        shutil.rmtree(cut)
+
+
+@pytest.mark.parametrize("rate", RATES)
+def test_a_run_from_scratch_cut_and_resumed_equals_the_uncut_one_at_any_rate(
+    rate: str, tmp_path: Path, write_recipe: Write
+) -> None:
+    photos = draw_alike(tmp_path / "photos", {"blue": 8, "green": 8, "red": 8}, apart=5)
+    recipe = write_recipe(photos, schedule="{kind: full, epochs: 5, lr: 0.01, lr_decay: 1.0}", more=RATES[rate])
+    uncut, cut = tmp_path / "a" / "uncut", tmp_path / "a" / "cut"
+    steps = steps_of(lambda show: job.run(recipe, output=uncut, overrides=PADDED, show=show))
+    reached = {line["lr"] for line in Bundle.open(uncut).history}
+    assert (len(reached) > 1) == (rate != "constant")
+    for after in (steps // 3, steps - 1):
+        with pytest.raises(Crash):
+            job.run(recipe, output=cut, overrides=PADDED, show=CutAfter(after))
         assert not job.resume(cut).facts["notes"]
         assert_same(uncut, cut)
         shutil.rmtree(cut)
