@@ -40,6 +40,8 @@ from finetune.recipe.network import Linear
 from finetune.recipe.plan import Phase, Plan
 from finetune.recipe.schema import Augment, FolderData, Images
 from finetune.runtime import start
+from finetune.train.batches import sizes
+from finetune.train.optimizer import rate_share
 from tests.conftest import SCHEDULES, draw_alike, draw_classes
 from tests.laws import (
     Crash,
@@ -396,6 +398,7 @@ def test_every_recipe_loads_and_plans_against_the_facts_in_its_header(path: Path
     recipe = file.load(path)
     line = re.search(r"^# facts: (.*)$", path.read_text(encoding="utf-8"), re.MULTILINE)
     assert line, "the header has a line such as: # facts: train=207 validation=37 test=153 classes=2 smallest_class=104"
+    assert re.search(r"^# expect: \S", path.read_text(encoding="utf-8"), re.MULTILINE), "what was measured, or that not"
     numbers = {key: int(value) for key, value in (pair.split("=") for pair in line[1].split())}
     pretrained = recipe.backbone.weights.kind != "random"
     facts = Facts(**numbers, pretrained=pretrained, batch_size=recipe.train.batch_size)
@@ -403,6 +406,29 @@ def test_every_recipe_loads_and_plans_against_the_facts_in_its_header(path: Path
     assert planfile.from_json(planfile.to_json(plan)) == plan
     if isinstance(recipe.data, FolderData) and Path(recipe.data.root).exists():
         assert survey(recipe, find(recipe)).facts(recipe) == facts
+
+
+@pytest.mark.parametrize(
+    ("name", "steps", "rates"),
+    [
+        ("cifar10_resnet20", 64_000, {0: 0.1, 31_500: 0.1, 32_500: 0.01, 47_500: 0.01, 48_500: 1e-3, 63_999: 1e-3}),
+        (
+            "cifar10_resnetv2_29",
+            200 * 45_000 / 32,
+            {0: 1e-3, 80 * 1407 - 1: 1e-3, 80 * 1407: 1e-4, 120 * 1407: 1e-5, 160 * 1407: 1e-6, 180 * 1407: 5e-7},
+        ),
+    ],
+)
+def test_the_recipes_from_scratch_take_the_steps_and_rates_of_their_sources(
+    name: str, steps: float, rates: dict[int, float]
+) -> None:
+    recipe = file.load(ROOT / "recipes" / f"{name}.yaml", overrides=["data={kind: folder, root: photos}"])
+    (phase,), train = recipe.phases, recipe.train
+    each = len(sizes(45_000, train.batch_size))
+    assert phase.epochs * each == pytest.approx(steps, rel=0.002)
+    for step, rate in rates.items():
+        share = rate_share(train.rate, step, epochs=phase.epochs, steps=each, warmup=train.warmup, peak=phase.lr)
+        assert phase.lr * share == pytest.approx(rate), step
 
 
 def test_every_console_block_of_the_readme_marked_as_a_test_runs(
