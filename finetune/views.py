@@ -163,7 +163,9 @@ def _trivial(interpolation: int) -> list[Any]:
 def _listed(transform: "Transform", preprocessing: Preprocessing) -> Any:
     """A transform of the closed list; how large a crop is, and how pixels are interpolated, the network says."""
     size, more = preprocessing.size, dict[str, object]()
-    if transform.name in ("RandomCrop", "CenterCrop"):
+    if transform.name == "RandomCrop":
+        return _random_crop(transform.padding, preprocessing)
+    if transform.name == "CenterCrop":
         more = {"height": size, "width": size}
     elif transform.name == "RandomResizedCrop":
         more = {"size": (size, size)}
@@ -172,3 +174,11 @@ def _listed(transform: "Transform", preprocessing: Preprocessing) -> Any:
     if transform.name in ("RandomResizedCrop", "Rotate", "Affine", "Perspective"):
         more["interpolation"] = _INTERPOLATION[preprocessing.interpolation]
     return getattr(albumentations, transform.name)(**transform.model_dump(exclude={"name"}), **more)
+
+
+def _random_crop(padding: int, preprocessing: Preprocessing) -> Any:
+    crop = albumentations.RandomCrop(preprocessing.size, preprocessing.size)
+    if not padding:
+        return crop
+    around = albumentations.Pad(padding, fill=preprocessing.canvas, border_mode=cv2.BORDER_CONSTANT)
+    return albumentations.Sequential([around, crop], p=1)

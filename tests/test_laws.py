@@ -21,6 +21,7 @@ from PIL import Image
 
 import finetune
 from finetune import job
+from finetune.bundle import Bundle
 from finetune.choose import heads as probes
 from finetune.cli import main
 from finetune.data.adapters import folder
@@ -39,6 +40,8 @@ from finetune.recipe.network import Linear
 from finetune.recipe.plan import Phase, Plan
 from finetune.recipe.schema import Augment, FolderData, Images
 from finetune.runtime import start
+from finetune.train.batches import sizes
+from finetune.train.optimizer import rate_share
 from tests.conftest import SCHEDULES, draw_alike, draw_classes
 from tests.laws import (
     Crash,
@@ -100,6 +103,31 @@ def test_a_frozen_stage_does_not_move_and_a_trained_one_does(
                 assert (name in moved) == (batch_norm == "batch"), f"{name} does not follow the policy {batch_norm}"
 
 
+RATES = {
+    "steps": ", best: accuracy, optimizer: {kind: sgd, nesterov: false, decayed: all}, "
+    "rate: {kind: steps, at: [1, 3], factor: [0.1, 0.5]}",
+    "plateau": ", best: last, optimizer: {kind: adam, weight_decay: 1.0e-3}, "
+    "rate: {kind: plateau, factor: 0.5, patience: 1}",
+    "constant": ", patience: 2, optimizer: {kind: sgd}, rate: {kind: constant}",
+}
+PADDED = [
+    "images.augment.kind=custom",
+    "images.augment.transforms=[{name: RandomCrop, padding: 4}]",
+    "train.warmup=0",
+    "train.clip_norm=null",
+]
+
+
+@pytest.mark.parametrize("rate", RATES)
+def test_a_frozen_stage_does_not_move_at_any_rate(rate: str, photos: Path, write_recipe: Write) -> None:
+    recipe = write_recipe(photos, schedule="{kind: stages, train: [stage3, head], epochs: 4}", more=RATES[rate])
+    run = training(recipe, Plan((Phase(("stage3", "head"), 4, 0.1, 0.9, "batch"),), ()))
+    before = tensors(run)
+    list(epochs(run))
+    moved = differing(before, tensors(run))
+    assert moved == {name for name in before if run.classifier.stage_of(name) in ("stage3", "head")}
+
+
 def _available(precision: str) -> str:
     from finetune.runtime import has_bf16
 
@@ -132,6 +160,24 @@ def test_a_run_cut_at_any_moment_and_resumed_equals_the_uncut_one(
     for after in (1, steps // 2, steps):
         with pytest.raises(Crash):
             job.run(recipe, output=cut, show=CutAfter(after))
+        assert not job.resume(cut).facts["notes"]
+        assert_same(uncut, cut)
+        shutil.rmtree(cut)
+
+
+@pytest.mark.parametrize("rate", RATES)
+def test_a_run_from_scratch_cut_and_resumed_equals_the_uncut_one_at_any_rate(
+    rate: str, tmp_path: Path, write_recipe: Write
+) -> None:
+    photos = draw_alike(tmp_path / "photos", {"blue": 8, "green": 8, "red": 8}, apart=5)
+    recipe = write_recipe(photos, schedule="{kind: full, epochs: 5, lr: 0.01, lr_decay: 1.0}", more=RATES[rate])
+    uncut, cut = tmp_path / "a" / "uncut", tmp_path / "a" / "cut"
+    steps = steps_of(lambda show: job.run(recipe, output=uncut, overrides=PADDED, show=show))
+    reached = {line["lr"] for line in Bundle.open(uncut).history}
+    assert (len(reached) > 1) == (rate != "constant")
+    for after in (steps // 3, steps - 1):
+        with pytest.raises(Crash):
+            job.run(recipe, output=cut, overrides=PADDED, show=CutAfter(after))
         assert not job.resume(cut).facts["notes"]
         assert_same(uncut, cut)
         shutil.rmtree(cut)
@@ -355,6 +401,7 @@ def test_every_recipe_loads_and_plans_against_the_facts_in_its_header(path: Path
     recipe = file.load(path)
     line = re.search(r"^# facts: (.*)$", path.read_text(encoding="utf-8"), re.MULTILINE)
     assert line, "the header has a line such as: # facts: train=207 validation=37 test=153 classes=2 smallest_class=104"
+    assert re.search(r"^# expect: \S", path.read_text(encoding="utf-8"), re.MULTILINE), "what was measured, or that not"
     numbers = {key: int(value) for key, value in (pair.split("=") for pair in line[1].split())}
     pretrained = recipe.backbone.weights.kind != "random"
     facts = Facts(**numbers, pretrained=pretrained, batch_size=recipe.train.batch_size)
@@ -362,6 +409,29 @@ def test_every_recipe_loads_and_plans_against_the_facts_in_its_header(path: Path
     assert planfile.from_json(planfile.to_json(plan)) == plan
     if isinstance(recipe.data, FolderData) and Path(recipe.data.root).exists():
         assert survey(recipe, find(recipe)).facts(recipe) == facts
+
+
+@pytest.mark.parametrize(
+    ("name", "steps", "rates"),
+    [
+        ("cifar10_resnet20", 64_000, {0: 0.1, 31_500: 0.1, 32_500: 0.01, 47_500: 0.01, 48_500: 1e-3, 63_999: 1e-3}),
+        (
+            "cifar10_resnetv2_29",
+            200 * 45_000 / 32,
+            {0: 1e-3, 80 * 1407 - 1: 1e-3, 80 * 1407: 1e-4, 120 * 1407: 1e-5, 160 * 1407: 1e-6, 180 * 1407: 5e-7},
+        ),
+    ],
+)
+def test_the_recipes_from_scratch_take_the_steps_and_rates_of_their_sources(
+    name: str, steps: float, rates: dict[int, float]
+) -> None:
+    recipe = file.load(ROOT / "recipes" / f"{name}.yaml", overrides=["data={kind: folder, root: photos}"])
+    (phase,), train = recipe.phases, recipe.train
+    each = len(sizes(45_000, train.batch_size))
+    assert phase.epochs * each == pytest.approx(steps, rel=0.002)
+    for step, rate in rates.items():
+        share = rate_share(train.rate, step, epochs=phase.epochs, steps=each, warmup=train.warmup, peak=phase.lr)
+        assert phase.lr * share == pytest.approx(rate), step
 
 
 def test_every_console_block_of_the_readme_marked_as_a_test_runs(

@@ -130,6 +130,28 @@ def test_zoom_does_not_decide_brightness():
     assert abs(np.corrcoef(zoom, found[..., 0].mean(axis=(1, 2)))[0, 1]) < 0.2
 
 
+def test_a_padded_crop_lies_anywhere_in_the_mean_colour_around_the_image():
+    square = NOISE[:32, :32]
+    pixels = Preprocessing(32, 32, "squash", "bilinear", (0.2, 0.4, 0.6), (0.5,) * 3)
+    framed = np.full((40, 40, 3), (51, 102, 153), np.uint8)
+    framed[4:36, 4:36] = square
+    crop = Augment(kind="custom", flip=False, transforms=(transforms.RandomCrop(padding=4),))
+    maker, found = TrainingViews(crop, pixels, seed=0), dict[tuple[int, int], int]()
+    for key in range(1600):
+        view = maker.view(square, epoch=1, key=str(key))
+        places = [
+            (top, left)
+            for top in range(9)
+            for left in range(9)
+            if (framed[top : top + 32, left : left + 32] == view).all()
+        ]
+        assert len(places) == 1
+        found[places[0]] = found.get(places[0], 0) + 1
+    assert len(found) == 81
+    assert max(found.values()) < 50  # of 1600 about 20 each
+    assert np.abs((np.array(framed[0, 0]) / 255 - pixels.mean) / pixels.std).max() < 0.01  # as good as zeros
+
+
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_view_is_a_function_of_seed_epoch_and_key(kind):
     keys = [f"class/{n}.jpg" for n in range(24)]

@@ -72,6 +72,6 @@ def _say(bundle: "Bundle", as_json: bool) -> None:
         return
     from finetune.cli.wording import headline
 
-    click.echo(headline(bundle.metrics))
+    click.echo(headline(bundle.metrics, bundle.history if bundle.has("history.jsonl") else ()))
     click.echo(f"report: {bundle.folder / 'report.html'}")
     click.echo(f"predict with: finetune predict {bundle.folder} IMAGE…")

@@ -57,14 +57,17 @@ def left_out(found: "Sequence[LeftOut]") -> list[str]:
     return lines
 
 
-def headline(metrics: Mapping[str, Any]) -> str:
-    """The score of a run in one line: on which images, how many, and between which bounds the truth lies."""
+def headline(metrics: Mapping[str, Any], history: Sequence[Mapping[str, Any]]) -> str:
+    """The score of a run in one line: on which images, how many, and between which bounds the truth lies; history: its
+    epochs.
+    """
     if folds := metrics.get("images", {}).get("folds"):
         return f"{folds}-fold {_accuracy(metrics['test'])} on {_count(metrics['test'])} images, each held out once"
     for part in ("test", "validation"):
         if part in metrics:
             said = f"{part} {_accuracy(metrics[part])} on {metrics['images'][part]} images"
-            return said if part == "test" else f"{said}, which also chose the epoch: it is optimistic"
+            chose = part == "validation" and any(epoch["best"] for epoch in history)
+            return f"{said}, which also chose the epoch: it is optimistic" if chose else said
     if held_out := metrics.get("out_of_fold"):
         said = f"held-out {_accuracy(held_out)} on {_count(held_out)} images"
         return f"{said}, which also chose the head: it is slightly optimistic"

@@ -2,12 +2,16 @@
 
 import math
 from collections.abc import Iterator
+from itertools import accumulate
+from operator import mul
+from typing import assert_never
 
 from finetune.errors import UsageError
 from finetune.recipe import backbones
 from finetune.recipe.cost import Costs
 from finetune.recipe.facts import Facts
 from finetune.recipe.plan import Phase, Plan
+from finetune.recipe.rates import ConstantRate, CosineRate, PlateauRate, Rate, SteppedRate
 from finetune.recipe.schedule import Auto, BatchNorm, Gradual, LpFt, PhaseChoice, Probe, trains_backbone
 from finetune.recipe.schema import Recipe
 from finetune.recipe.section import Stage
@@ -18,6 +22,10 @@ SMALL_DATA = 1000  # training images; below, batch statistics are worse than the
 SMALL_BATCH = 16
 VIEWED = 8000  # views of all images together that are enough for a head or a last stage
 MOST_VIEWS = 8
+_SHIPPED = {
+    "accuracy": "the epoch of the highest validation accuracy",
+    "last": "the last epoch, which validation images do not choose",
+}
 
 
 def plan(recipe: Recipe, facts: Facts, costs: Costs | None = None) -> Plan:
@@ -104,11 +112,15 @@ def _remarks(recipe: Recipe, facts: Facts, phases: tuple[Phase, ...]) -> Iterato
         yield from _on_folds(recipe, facts)
     if isinstance(recipe.schedule, Gradual):
         yield "each phase begins at half the rate of the one before"
+    if not isinstance(recipe.schedule, Probe):
+        yield from _on_rate(recipe.train.rate, {phase.lr for phase in phases})
     if not facts.pretrained:
         yield from _on_random_weights(recipe, phases)
     if phases and not facts.validation:
         yield "there are no validation images to choose the best epoch on"
-    elif phases and not tested:
+    elif phases and recipe.train.best != "loss":
+        yield f"what ships is {_SHIPPED[recipe.train.best]}"
+    if phases and facts.validation and not tested and recipe.train.best != "last":
         yield "there are no test images: the score will be that of the images that chose the epoch, and optimistic"
     if isinstance(recipe.schedule, Probe):
         yield f"the head is chosen by cross-validation on all {facts.train + facts.validation} images not for testing"
@@ -124,6 +136,27 @@ def _on_folds(recipe: Recipe, facts: Facts) -> Iterator[str]:
     one = each(recipe).schedule
     if isinstance(recipe.schedule, Auto) and isinstance(one, Auto):
         yield f"the budget of {recipe.schedule.budget} is shared: {one.budget} each time"
+
+
+def _on_rate(rate: Rate, peaks: set[float]) -> Iterator[str]:
+    """What becomes of the rate after its peak, in numbers where all phases have the same; of a cosine nothing."""
+    match rate:
+        case CosineRate():
+            return
+        case ConstantRate():
+            yield "the rate stays at its peak to the end"
+        case SteppedRate():
+            peak, whose = (*peaks, "") if len(peaks) == 1 else (1.0, " of its peak")
+            start = f"{peak:g}" if not whose else "its peak in each phase"
+            levels = accumulate(rate.factors, mul, initial=peak)
+            steps = [f"{level:.3g}{whose} after {at}" for at, level in zip((0, *rate.at), levels, strict=True)]
+            yield f"the rate steps down from {start}: to {', '.join(steps[1:])} epochs"
+        case PlateauRate():
+            floor = f", but not below {rate.lowest:g}" if rate.lowest else ""
+            epochs = "epoch" if rate.patience == 1 else f"{rate.patience} epochs"
+            yield f"the rate is multiplied by {rate.factor:.3g} after each {epochs} without a better loss{floor}"
+        case _:
+            assert_never(rate)
 
 
 def _on_random_weights(recipe: Recipe, phases: tuple[Phase, ...]) -> Iterator[str]:

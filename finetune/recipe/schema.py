@@ -10,6 +10,7 @@ from finetune.errors import suggestion
 from finetune.recipe import backbones, cifar
 from finetune.recipe.dataset import FolderData, HuggingfaceData, TableData, TorchvisionData
 from finetune.recipe.network import BackboneChoice, HeadChoice, Linear, Mlp, Multilayer, Random
+from finetune.recipe.rates import CosineRate, PlateauRate, Rate, SteppedRate, never_reduced, stepped_beyond
 from finetune.recipe.schedule import (
     Auto,
     BatchNorm,
@@ -37,7 +38,7 @@ from finetune.recipe.section import (
     Views,
 )
 from finetune.recipe.splits import Folds, Given, SplitChoice, Stored
-from finetune.recipe.transforms import CROPS, Erasing, HorizontalFlip, Transform
+from finetune.recipe.transforms import CROPS, Erasing, HorizontalFlip, RandomCrop, Transform
 
 
 def _kind_of_data(value: object) -> str | None:
@@ -127,19 +128,47 @@ class Images(Section):
             yield (given,), f"{given} is given without {lacking}; give both, or neither for those of the weights"
 
 
-class AdamW(Section):
-    """Adam with decoupled weight decay, none on norms and biases."""
+Decayed = Annotated[
+    Literal["weights", "all"], Field(description="what weight_decay pulls to zero; all: norms and biases too")
+]
+
+
+class _Decaying(Section):
+    """What all optimizers have in common."""
+
+    kind: str
+    weight_decay: float
+    decayed: Decayed = "weights"
+
+    def conflicts(self) -> Iterator[Conflict]:
+        if self.decayed != "weights" and not self.weight_decay:
+            yield ("decayed",), "decayed has no effect: weight_decay is 0"
+
+
+class AdamW(_Decaying):
+    """Adam with weight decay apart from the gradient (Loshchilov and Hutter 2019)."""
 
     kind: Literal["adamw"] = "adamw"
     weight_decay: float = Field(0.01, ge=0, le=1)
 
 
-class SGD(Section):
-    """Gradient descent with Nesterov's momentum, no weight decay on norms and biases."""
+class Adam(_Decaying):
+    """Adam (Kingma and Ba 2015), its weight decay a part of the gradient, as half the squared norm in the loss is."""
+
+    kind: Literal["adam"] = "adam"
+    weight_decay: float = Field(0.0, ge=0, le=1)
+
+
+class SGD(_Decaying):
+    """Gradient descent with momentum, its weight decay a part of the gradient."""
 
     kind: Literal["sgd"] = "sgd"
     momentum: float = Field(0.9, gt=0, lt=1)
+    nesterov: bool = Field(True, description="the gradient is that of where the momentum leads")
     weight_decay: float = Field(1e-4, ge=0, le=1)
+
+
+Optimizer = AdamW | Adam | SGD
 
 
 class Train(Section):
@@ -150,8 +179,12 @@ class Train(Section):
     patience: int | None = Field(
         None, ge=1, le=10_000, description="epochs without a better validation loss that end a phase"
     )
+    best: Literal["loss", "accuracy", "last"] = Field(
+        "loss", description="which epoch ships: that of the best validation loss or accuracy, or the last"
+    )
     balance: Literal["none", "weights"] = Field("none", description="weights: rare classes count more in the loss")
-    optimizer: AdamW | SGD = Field(AdamW(), discriminator="kind")
+    optimizer: Optimizer = Field(AdamW(), discriminator="kind")
+    rate: Rate = Field(CosineRate(), discriminator="kind")
     label_smoothing: float = Field(0.0, ge=0, le=0.5)
     warmup: float = Field(0.1, ge=0, le=0.5, description="share of a phase's steps in which the rate rises")
     clip_norm: float | None = Field(1.0, gt=0, le=1000, description="largest norm of the gradient; null: as it is")
@@ -244,6 +277,8 @@ class Recipe(Section):
         yield from self._stage_conflicts()
         yield from self._split_conflicts()
         yield from self._patience_conflicts()
+        yield from self._best_conflicts()
+        yield from self._rate_conflicts()
         yield from self._head_conflicts()
         yield from self._step_conflicts()
         yield from self._views_conflicts()
@@ -286,23 +321,58 @@ class Recipe(Section):
                     f"need {SHORTEST}s each; write at least {SHORTEST * runs}s, or fewer folds",
                 )
 
+    @property
+    def _longest(self) -> int:
+        """The epochs of the longest phase; 0 where there is none, or where that is yet to be found out."""
+        return max((phase.epochs for phase in self.phases), default=0)
+
+    def _unwatched(self) -> str:
+        """Why there are no validation images to watch; nothing where there may be some."""
+        unsaid = self.split is None or (isinstance(self.split, Folds) and self.split.validation is None)
+        if isinstance(self.split, Stored):
+            return ""  # what that run held out is known when it is read
+        if self.split is not None and not unsaid and not self.split.validation:
+            return "there are no validation images"
+        if unsaid and starts_from_probe(self.schedule):
+            return f"schedule {self.schedule.kind!r} holds out no validation images unless split says so"
+        return ""
+
     def _patience_conflicts(self) -> Iterator[Conflict]:
-        patience, epochs = self.train.patience, max((phase.epochs for phase in self.phases), default=0)
+        patience, epochs, unwatched = self.train.patience, self._longest, self._unwatched()
         where, start = ("train", "patience"), "patience has no effect"
         if patience is None:
             return
         if not epochs:
             yield where, f"{start}: schedule {self.schedule.kind!r} has no phase that it could end"
             return
-        unsaid = self.split is None or (isinstance(self.split, Folds) and self.split.validation is None)
-        if isinstance(self.split, Stored):
-            pass  # what that run held out is known when it is read
-        elif self.split is not None and not unsaid and not self.split.validation:
-            yield where, f"{start}: it watches the validation loss, and there are no validation images"
-        elif unsaid and starts_from_probe(self.schedule):
-            yield where, f"{start}: schedule {self.schedule.kind!r} holds out no validation images unless split says so"
+        if unwatched:
+            yield where, f"{start}: it watches the validation loss, and {unwatched}"
         if patience >= epochs:
             yield where, f"{start}: it has to be below the epochs of the longest phase, which are {epochs}"
+
+    def _best_conflicts(self) -> Iterator[Conflict]:
+        if self.train.best == "loss" or isinstance(self.schedule, Probe):
+            return
+        where, start = ("train", "best"), "best has no effect"
+        if not self._longest:
+            yield where, f"{start}: schedule {self.schedule.kind!r} plans its own phases"
+        elif unwatched := self._unwatched():
+            yield where, f"{start}: {unwatched}, so that the last epoch ships"
+
+    def _rate_conflicts(self) -> Iterator[Conflict]:
+        train, epochs, found = self.train, self._longest, list[Conflict]()
+        if not isinstance(train.rate, SteppedRate | PlateauRate) or isinstance(self.schedule, Probe):
+            return
+        if not epochs:
+            yield ("train", "rate"), f"schedule {self.schedule.kind!r} plans its own epochs; choose cosine or constant"
+        elif isinstance(train.rate, SteppedRate):
+            found += stepped_beyond(train.rate, epochs=epochs, warmup=train.warmup)
+        elif unwatched := self._unwatched():
+            yield ("train", "rate"), f"a plateau is one of the validation loss, and {unwatched}"
+        else:
+            peaks = [phase.lr for phase in self.phases]
+            found += never_reduced(train.rate, epochs=epochs, warmup=train.warmup, patience=train.patience, peaks=peaks)
+        yield from ((("train", *path), text) for path, text in found)
 
     def _head_conflicts(self) -> Iterator[Conflict]:
         kind, dropout = self.schedule.kind, isinstance(self.head, Linear) and self.head.dropout
@@ -332,7 +402,7 @@ class Recipe(Section):
 
     def _step_conflicts(self) -> Iterator[Conflict]:
         if isinstance(self.schedule, Probe):
-            for key in ("balance", "optimizer", "label_smoothing", "warmup", "clip_norm", "precision"):
+            for key in _OF_STEPS:
                 if getattr(self.train, key) != getattr(Train(), key):
                     yield ("train", key), f"{key} has no effect: schedule 'probe' takes no gradient steps"
 
@@ -381,6 +451,11 @@ class Recipe(Section):
         size, crop = self.images.size, self.images.fit == "crop"
         if facts.fixed and size not in (None, facts.input_size):
             yield ("images", "size"), f"backbone {self.backbone.name!r} takes images of {facts.input_size} pixels only"
+        side = size or facts.input_size
+        for place, transform in enumerate(self.images.augment.transforms or ()):
+            if isinstance(transform, RandomCrop) and transform.padding >= side:
+                where = ("images", "augment", "transforms", place, "padding")
+                yield where, f"padding must be below the {side} pixels of a view, else some show nothing of the image"
         if self.images.contract == "test":
             other_size = facts.test_input_size not in (None, facts.input_size)
             other_crop = facts.test_crop_pct not in (None, facts.crop_pct)
@@ -407,6 +482,7 @@ class Recipe(Section):
                 yield where, f"backbone {choice.name!r} takes images of {facts.input_size} pixels only"
 
 
+_OF_STEPS = ("best", "balance", "optimizer", "rate", "label_smoothing", "warmup", "clip_norm", "precision")
 _NOTHING_PRETRAINED = (
     "batch_norm 'pretrained' needs pretrained weights, and these are random; leave it out or write 'batch'"
 )

@@ -24,6 +24,7 @@ Clip = Annotated[float, Field(ge=1, le=100)]
 Sigma = Annotated[float, Field(ge=0.1, le=20)]
 Kernel = Annotated[int, Field(ge=3, le=31)]
 Holes = Annotated[int, Field(ge=1, le=64)]
+Padding = Annotated[int, Field(ge=0, le=64, description="pixels of the mean colour on each side, before the crop")]
 Area = Annotated[float, Field(ge=0.01, le=1)]
 
 
@@ -52,9 +53,12 @@ class RandomResizedCrop(_Ranged):
 
 
 class RandomCrop(_Ranged):
-    """A square of the network's input anywhere in the working image, as it is."""
+    """A square of the network's input anywhere in the working image, as it is, or in one with so many pixels of the
+    mean colour around it: what the network is given as zeros (He et al. 2015, Deep Residual Learning, section 4.2).
+    """
 
     name: Literal["RandomCrop"] = "RandomCrop"
+    padding: Padding = 0
 
 
 class CenterCrop(_Ranged):

@@ -43,6 +43,7 @@ def headline(evidence: Evidence) -> Part:
         "guess": guess,
         "finished": evidence.finished,
         "epochs": len(evidence.epochs),
+        "chose": any(epoch.best for epoch in evidence.epochs),
         "trains": bool(evidence.plan and evidence.plan.phases),
         "compared": max(len(evidence.heads), len(evidence.ways)),
         "other": answered_by(evidence),
@@ -83,7 +84,7 @@ def scores(evidence: Evidence) -> Part | None:
         "part": called(evidence),
         "beside": "" if beside is None else "validation" if evidence.validation else "out_of_fold",
         "images": counted(evidence, beside),
-        "epochs": len(evidence.epochs),
+        "chose": any(epoch.best for epoch in evidence.epochs),
         "other": answered_by(evidence),
     }
     return Part("scores", "Every score", values)

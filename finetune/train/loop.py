@@ -5,7 +5,7 @@ and its number; that is what makes a resumed run equal to an uncut one.
 """
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, field
 
 import torch
@@ -62,8 +62,8 @@ class Epoch:
 class Training:
     """The one thing that changes: weights, optimizer, history, and the best epoch so far.
 
-    `best` holds the trained tensors of the epoch with the lowest validation loss, or of the last epoch where there are
-    no validation images.
+    `best` holds the trained tensors of the epoch that is to ship: the one with the lowest validation loss or the
+    highest validation accuracy, as the recipe says, or the last one, as always where there are no validation images.
     """
 
     classifier: Classifier
@@ -145,9 +145,11 @@ def _next(training: Training) -> tuple[int, Phase] | None:
 
 def _out_of_patience(training: Training, number: int) -> bool:
     """Whether the validation loss has not improved for `patience` epochs of this phase: then the next phase begins."""
-    patience = training.setting.train.patience
-    own = [epoch for epoch in training.history if epoch.phase == number]
-    return patience is not None and len(own) >= patience and not any(epoch.best for epoch in own[-patience:])
+    patience, history = training.setting.train.patience, training.history
+    own = sum(epoch.phase == number for epoch in history)
+    if patience is None or own < patience:
+        return False
+    return not any(_lowest(history[:place], history[place].validation_loss) for place in range(-patience, 0))
 
 
 @dataclass(frozen=True)
@@ -190,10 +192,17 @@ def _epoch(
         below.train.network.follow()
     steps = len(sizes(len(setting.split.train), setting.train.batch_size))
     weights = _class_weights(setting)
+    losses = [line.validation_loss for line in training.history if line.phase == number]
     total = correct = seen = 0.0
     for step, batch in enumerate(_batches(setting, epoch, below), start=1):
         share = optimizers.rate_share(
-            within * steps + step - 1, steps=phase.epochs * steps, warmup=setting.train.warmup
+            setting.train.rate,
+            within * steps + step - 1,
+            epochs=phase.epochs,
+            steps=steps,
+            warmup=setting.train.warmup,
+            peak=phase.lr,
+            losses=losses,
         )
         value, right = _step(
             training, network, batch, share=share, weights=weights, where=f"epoch {epoch}, step {step} of {steps}"
@@ -203,8 +212,8 @@ def _epoch(
         seen += len(batch.keys)
         yield Step(epoch, number, step, steps, total / seen, int(seen), share * phase.lr)
     validation = _validate(training, below, check)
-    best = _is_best(training, None if validation is None else validation[0])
-    if best:
+    best = _is_best(training, validation)
+    if best or setting.train.best == "last":
         training.best = training.trained
     line = Epoch(
         epoch=epoch,
@@ -310,6 +319,23 @@ def _of_validation(training: Training, below: _Below | None, check: Check | None
     )
 
 
-def _is_best(training: Training, validation_loss: float | None) -> bool:
-    earlier = [epoch.validation_loss for epoch in training.history if epoch.validation_loss is not None]
-    return validation_loss is None or not earlier or validation_loss < min(earlier)
+def _is_best(training: Training, validation: tuple[float, float] | None) -> bool:
+    """Whether no epoch so far is as good as one of this validation loss and accuracy, by what chooses among them."""
+    if validation is None:
+        return True
+    loss, accuracy = validation
+    match training.setting.train.best:
+        case "last":
+            return False
+        case "loss":
+            return _lowest(training.history, loss)
+        case "accuracy":  # of equals the one with the lower loss
+            known = [(e.validation_accuracy, e.validation_loss) for e in training.history]
+            earlier = [(-right, lost) for right, lost in known if right is not None and lost is not None]
+            return not earlier or (-accuracy, loss) < min(earlier)
+
+
+def _lowest(history: Sequence[Epoch], loss: float | None) -> bool:
+    """Whether no epoch of this history has a validation loss as low as this."""
+    earlier = [epoch.validation_loss for epoch in history if epoch.validation_loss is not None]
+    return loss is None or not earlier or loss < min(earlier)

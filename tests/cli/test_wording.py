@@ -16,35 +16,40 @@ def test_lines_break_between_words_and_go_on_further_in() -> None:
     assert fitted("a:\n\n  b  c", 10) == ["a:", "", "  b  c"]
 
 
+LAST = [{"best": False}, {"best": False}]  # ships whatever validation images say
+EPOCHS = [{"best": True}, {"best": False}]
+
+
 def test_the_headline_says_on_which_images() -> None:
     images = {"train": 9, "validation": 36, "test": 153}
     both = {"test": {"accuracy": SCORE}, "validation": {"accuracy": SCORE}, "images": images}
-    assert headline(both) == "test accuracy 0.943 [0.900, 0.970] on 153 images"
+    assert headline(both, EPOCHS) == "test accuracy 0.943 [0.900, 0.970] on 153 images"
     both.pop("test")
-    assert headline(both) == (
+    assert headline(both, EPOCHS) == (
         "validation accuracy 0.943 [0.900, 0.970] on 36 images, which also chose the epoch: it is optimistic"
     )
+    assert headline(both, LAST) == "validation accuracy 0.943 [0.900, 0.970] on 36 images"
     held_out = {"accuracy": SCORE, "per_class": [{"support": 100}, {"support": 144}]}
-    assert headline({"out_of_fold": held_out, "images": images}) == (
+    assert headline({"out_of_fold": held_out, "images": images}, []) == (
         "held-out accuracy 0.943 [0.900, 0.970] on 244 images, which also chose the head: it is slightly optimistic"
     )
-    assert headline({"test": {"accuracy": SCORE}, "out_of_fold": held_out, "images": images}).startswith(
+    assert headline({"test": {"accuracy": SCORE}, "out_of_fold": held_out, "images": images}, []).startswith(
         "test accuracy"
     )
-    assert headline({"images": images}) == "no test and no validation images: nothing was measured"
+    assert headline({"images": images}, []) == "no test and no validation images: nothing was measured"
 
 
 def test_the_headline_of_folds_says_that_each_image_was_held_out() -> None:
     images = {"train": 9, "validation": 0, "test": 0, "folds": 5}
     joined = {"accuracy": SCORE, "per_class": [{"support": 100}, {"support": 53}]}
-    assert headline({"test": joined, "out_of_fold": joined, "images": images}) == (
+    assert headline({"test": joined, "out_of_fold": joined, "images": images}, []) == (
         "5-fold accuracy 0.943 [0.900, 0.970] on 153 images, each held out once"
     )
 
 
 def test_several_labels_have_a_headline_too() -> None:
     metrics = {"test": {"subset_accuracy": SCORE}, "images": {"test": 40}}
-    assert headline(metrics) == "test subset accuracy 0.943 [0.900, 0.970] on 40 images"
+    assert headline(metrics, []) == "test subset accuracy 0.943 [0.900, 0.970] on 40 images"
 
 
 def test_a_score_without_a_value_is_a_dash() -> None:

@@ -382,8 +382,11 @@ RECIPES = st.fixed_dictionaries(
             patience=st.one_of(st.none(), st.integers(1, 3)),
             balance=st.sampled_from(["none", "weights"]),
             optimizer=kinds(
-                adamw=some(weight_decay=SHARES), sgd=some(momentum=st.floats(0.1, 0.99), weight_decay=SHARES)
+                adamw=some(weight_decay=SHARES),
+                adam=st.fixed_dictionaries({"weight_decay": SHARES.filter(bool), "decayed": st.just("all")}),
+                sgd=some(momentum=st.floats(0.1, 0.99), weight_decay=SHARES, nesterov=st.booleans()),
             ),
+            rate=kinds(cosine=some(), constant=some()),
             label_smoothing=SHARES,
             warmup=SHARES,
             clip_norm=st.one_of(st.none(), st.floats(1e-3, 1000.0)),

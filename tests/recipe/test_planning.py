@@ -87,6 +87,51 @@ def test_what_deserves_a_remark_gets_one() -> None:
     assert "smallest" not in reasons(full, smallest_class=10)
 
 
+@pytest.mark.parametrize(
+    ("schedule", "rate", "said"),
+    [
+        ("full", {"kind": "constant"}, "the rate stays at its peak to the end"),
+        ("full", {"kind": "steps", "at": [5]}, "the rate steps down from 0.001: to 0.0001 after 5 epochs"),
+        (
+            "full",
+            {"kind": "steps", "at": [4, 12, 16], "factor": [0.1, 0.1, 0.5]},
+            "the rate steps down from 0.001: to 0.0001 after 4, 1e-05 after 12, 5e-06 after 16 epochs",
+        ),
+        (
+            "gradual",
+            {"kind": "steps", "at": [2, 3]},
+            "steps down from its peak in each phase: to 0.1 of its peak after 2, 0.01 of its peak after 3 epochs",
+        ),
+        ("full", {"kind": "plateau"}, "the rate is multiplied by 0.1 after each 5 epochs without a better loss"),
+        (
+            "full",
+            {"kind": "plateau", "factor": 0.5, "patience": 1, "lowest": 1e-6},
+            "the rate is multiplied by 0.5 after each epoch without a better loss, but not below 1e-06",
+        ),
+    ],
+)
+def test_a_plan_says_what_becomes_of_the_rate(schedule: str, rate: dict[str, Any], said: str) -> None:
+    made = planned({"kind": schedule}, train={"rate": rate})
+    (found,) = (reason for reason in made.reasons if "the rate" in reason and "half the rate" not in reason)
+    assert found.endswith(said)
+
+
+def test_of_half_a_cosine_nothing_is_said() -> None:
+    assert not any("the rate" in reason for reason in planned({"kind": "full"}).reasons)
+
+
+def test_a_plan_says_which_epoch_ships_where_that_is_asked_for() -> None:
+    def said(best: str, **keys: Any) -> str:
+        return reasons(recipe(schedule={"kind": "full"}, train={"best": best}), **keys)
+
+    assert "what ships is the epoch of the highest validation accuracy" in said("accuracy")
+    assert "the images that chose the epoch" in said("accuracy", test=0)
+    assert "what ships is the last epoch, which validation images do not choose" in said("last", test=0)
+    assert "optimistic" not in said("last", test=0)
+    assert "what ships" not in said("loss")
+    assert "what ships" not in said("accuracy", validation=0)  # a split of another run may have none
+
+
 def test_random_weights_that_never_train_are_named() -> None:
     last = recipe(schedule={"kind": "stages", "train": LAST}, backbone=RANDOM)
     assert "never trained in stem, stage1, stage2 and stage3:" in reasons(last, pretrained=False)

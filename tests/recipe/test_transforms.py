@@ -69,8 +69,9 @@ def test_the_signature_holds_every_argument_in_its_order_and_what_is_left_out_to
         signature(rotate), signature(grey), signature(rotate, grey), signature(grey, rotate),
         signature(transforms.Rotate(p=0.4)), signature(transforms.Rotate(limit=(-15.0, 14.0))),
         signature(rotate, flip=False), Augment(kind="strong").signature,
+        signature(transforms.RandomCrop()), signature(transforms.RandomCrop(padding=4)),
     }  # fmt: skip
-    assert len(found) == 8
+    assert len(found) == 10
     assert signature(rotate) == signature(transforms.Rotate(p=0.5, limit=(-15.0, 15.0)))
     assert "\n" not in signature(rotate, grey)
     assert Augment(kind="light").signature == "light flip"

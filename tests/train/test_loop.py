@@ -9,7 +9,7 @@ import torch
 from finetune.errors import Diverged
 from finetune.recipe.plan import Phase, Plan
 from finetune.train import optimizer as optimizers
-from finetune.train.loop import Epoch, Step, fit
+from finetune.train.loop import Epoch, Step, _is_best, fit
 from tests.conftest import draw_classes
 from tests.laws import epochs, tensors, training
 
@@ -51,6 +51,58 @@ def test_the_epoch_with_the_lowest_validation_loss_is_kept(photos: Path, write_r
     assert all(torch.equal(run.classifier.state_dict()[name], tensor) for name, tensor in kept.items())
     losses = [epoch.validation_loss for epoch in run.history]
     assert [epoch.best for epoch in run.history] == [losses[i] == min(losses[: i + 1]) for i in range(len(losses))]
+
+
+def test_the_epoch_with_the_highest_validation_accuracy_is_kept_where_that_chooses(
+    photos: Path, write_recipe: Write
+) -> None:
+    run = training(write_recipe(photos, more=", best: accuracy"), Plan((Phase(ALL.train, 5, 0.3, 1.0, "batch"),), ()))
+    list(epochs(run))
+    known = [(-(e.validation_accuracy or 0.0), e.validation_loss) for e in run.history]
+    assert [e.best for e in run.history] == [one == min(known[: i + 1]) for i, one in enumerate(known)]
+    by_loss = training(write_recipe(photos), Plan((HEAD,), ()))
+    better, worse = Epoch(1, 1, ALL.train, 1.0, 0.5, 0.6, 0.5, 1e-3, True), (0.4, 0.4)
+    for chosen, is_best in ((run, False), (by_loss, True)):
+        chosen.history = [better]
+        assert _is_best(chosen, worse) == is_best
+        assert _is_best(chosen, (0.5, 0.5))  # of equals the one with the lower loss
+
+
+def test_the_last_epoch_is_kept_where_validation_images_do_not_choose(photos: Path, write_recipe: Write) -> None:
+    run = training(write_recipe(photos, more=", best: last"), Plan((Phase(ALL.train, 3, 0.3, 1.0, "batch"),), ()))
+    history = list(epochs(run))
+    assert all(epoch.validation_loss is not None and not epoch.best for epoch in history)
+    last = tensors(run)
+    run.take_best()
+    assert all(torch.equal(last[name], tensor) for name, tensor in tensors(run).items())
+
+
+def test_patience_watches_the_loss_whatever_chooses_the_epoch(photos: Path, write_recipe: Write) -> None:
+    recipe = write_recipe(photos, schedule="{kind: full, epochs: 9}", more=", patience: 2, best: last")
+    run = training(recipe, Plan((Phase(ALL.train, 9, 1e-3, 1.0, "batch"),), ()))
+    run.optimizer = optimizers.build(run.classifier, run.setting.plan.phases[0], run.setting.train.optimizer)
+    for losses, goes_on in (([0.5, 0.4, 0.3], True), ([0.3, 0.4, 0.5], False)):
+        run.history = [Epoch(n, 1, ALL.train, 1.0, 0.5, loss, 0.5, 1e-3, False) for n, loss in enumerate(losses, 1)]
+        assert (next(fit(run), None) is not None) == goes_on
+
+
+def test_the_history_says_at_which_rate_an_epoch_ended(photos: Path, write_recipe: Write) -> None:
+    schedule, steps = "{kind: full, epochs: 4}", "{kind: steps, at: [1, 3], factor: [0.1, 0.5]}"
+    recipe = write_recipe(photos, schedule=schedule, more=f", warmup: 0, rate: {steps}")
+    run = training(recipe, Plan((Phase(ALL.train, 4, 1e-2, 0.5, "batch"),), ()))
+    events = list(fit(run))
+    assert [epoch.lr for epoch in run.history] == pytest.approx([1e-2, 1e-3, 1e-3, 5e-4])
+    assert {event.rate for event in events if isinstance(event, Step) and event.epoch == 1} == {1e-2}
+
+
+def test_the_rate_of_an_epoch_follows_the_losses_of_its_phase(photos: Path, write_recipe: Write) -> None:
+    plateau = "{kind: plateau, factor: 0.5, patience: 2, lowest: 1.0e-6}"
+    recipe = write_recipe(photos, schedule="{kind: full, epochs: 9}", more=f", warmup: 0, rate: {plateau}")
+    run = training(recipe, Plan((Phase(ALL.train, 3, 1e-2, 1.0, "batch"), Phase(ALL.train, 9, 4e-3, 1.0, "batch")), ()))
+    run.optimizer = optimizers.build(run.classifier, run.setting.plan.phases[1], run.setting.train.optimizer)
+    losses = [(1, 0.1), (1, 0.2), (1, 0.3), (2, 0.9), (2, 0.9), (2, 1.0)]  # the first phase is over and forgotten
+    run.history = [Epoch(n, p, ALL.train, 1.0, 0.5, loss, 0.5, 1e-3, n == 1) for n, (p, loss) in enumerate(losses, 1)]
+    assert next(epochs(run)).lr == pytest.approx(2e-3)
 
 
 def test_without_validation_images_the_last_epoch_is_kept(photos: Path, write_recipe: Write) -> None:
