@@ -11,36 +11,27 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import numpy as np
 from PIL import Image
-from pydantic import ValidationError
 
-from finetune.bundle import Bundle
 from finetune.bundle.durable import TEMPORARY, worded
 from finetune.data.adapters import folder
 from finetune.data.catalog import Catalog, LeftOut, Sample, census, key_of
-from finetune.data.decode import Fit, Preprocessing
+from finetune.data.decode import Fit
 from finetune.data.rows import is_table
 from finetune.data.store import Store
-from finetune.errors import BundleError, DataError, UsageError, cell, listing, printable
+from finetune.errors import DataError, UsageError, cell, printable
 from finetune.frozen.extract import Extractor, Looks
 from finetune.frozen.sources import InMemory, Source
-from finetune.model import backbone as networks
-from finetune.model import weights as loading
 from finetune.model.backbone import Backbone
+from finetune.model.named import network
 from finetune.model.pooling import Pool
-from finetune.predict import Check, Picture, from_bundle, gather
-from finetune.recipe import backbones
-from finetune.recipe.network import BackboneChoice, Weights
-from finetune.recipe.schema import Images
-from finetune.recipe.section import Section
-from finetune.recipe.sentences import sentences
+from finetune.predict import Check, Picture, gather
+from finetune.recipe.network import Weights
 from finetune.runtime import Precision, start
 from finetune.starter import labelled
-
-S = TypeVar("S", bound=Section)
 
 SUFFIXES = (".npz", ".parquet", ".csv")
 
@@ -222,28 +213,6 @@ def sources(pictures: Sequence[Picture]) -> list[Source]:
     ]
 
 
-def network(
-    backbone: str | Path | Backbone,
-    weights: Weights | Mapping[str, Any] | None = None,
-    *,
-    size: int | None = None,
-    fit: Fit | None = None,
-) -> tuple[Backbone, Preprocessing]:
-    """The network that `features` means by these arguments, with its weights, and what images become for it."""
-    if isinstance(backbone, str) and (backbone in backbones.names() or not Path(backbone).is_dir()):
-        return _named(backbone, weights, size=size, fit=fit)
-    idle = {"weights": weights, "size": size, **({} if isinstance(backbone, Backbone) else {"fit": fit})}
-    if given := [name for name, value in idle.items() if value is not None]:
-        raise UsageError(f"{' and '.join(given)} would have no effect: the backbone that is given has its own")
-    if isinstance(backbone, Backbone):
-        return backbone, backbone.contract.preprocessing(_judged(Images, {"fit": fit or "crop"}))
-    bundle = Bundle.open(Path(backbone))
-    if not bundle.complete:
-        shown = printable(str(backbone))
-        raise BundleError(f"{shown}: this run is not complete; `finetune resume {shown}` finishes it")
-    return from_bundle(bundle).cut, Preprocessing.from_dict(bundle.facts["preprocessing"])
-
-
 @dataclass(frozen=True)
 class _Given:
     """The images that are meant; the catalog that they are of, if any, and whether it has their labels."""
@@ -276,31 +245,3 @@ def _readable(given: _Given, catalog: Catalog) -> _Given:
 
 def _sample(path: Path, name: str) -> Sample:
     return Sample(printable(name, limit=4096), path, "")
-
-
-class _Asked(Section):
-    """What is asked of the network, judged as in a recipe."""
-
-    backbone: BackboneChoice
-    images: Images
-
-
-def _named(
-    name: str, weights: Weights | Mapping[str, Any] | None, *, size: int | None, fit: Fit | None
-) -> tuple[Backbone, Preprocessing]:
-    """The network of that name with its weights. Raises UsageError for a name, weights or pixels that cannot be."""
-    chosen = weights.model_dump(mode="json") if isinstance(weights, Section) else weights or {"kind": "hub"}
-    written = {"backbone": {"name": name, "weights": chosen}, "images": {"size": size, "fit": fit or "crop"}}
-    asked = _judged(_Asked, written)
-    network = networks.build(name, size=size, tag=asked.backbone.tag)
-    loading.load(network, asked.backbone.weights, seed=0, classes=0)
-    return network, network.contract.preprocessing(asked.images)
-
-
-def _judged(kind: type[S], written: Mapping[str, Any]) -> S:
-    """What is written as a section, judged as in a recipe."""
-    try:
-        return kind.model_validate_json(json.dumps(written, default=str))
-    except ValidationError as error:
-        faults = [text for _, text in sentences(error, kind)]
-        raise UsageError(faults[0] if len(faults) == 1 else f"features cannot be made so{listing(faults)}") from None

@@ -121,7 +121,7 @@ def test_a_backbone_that_is_given_takes_a_fit_but_no_size(photos: Path) -> None:
         ({"weights": {"kind": "randon"}}, "random"),
         ({"weights": {"kind": "package"}}, "name"),
         ({"weights": "random"}, "weights"),
-        ({"size": 4, "fit": "crops"}, "features cannot be made so\n.*size.*\n.*fit"),
+        ({"size": 4, "fit": "crops"}, "these settings cannot be\n.*size.*\n.*fit"),
         ({"stage": "stage7"}, "no stage 'stage7'"),
         ({"pool": "sum"}, "no pool 'sum'"),
         ({"precision": "fp16"}, "no precision 'fp16'; choose from bf16, float32"),
