@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from finetune.errors import FinetuneError
     from finetune.frozen.table import Features, features
     from finetune.job import resume, run
+    from finetune.model.maps import backbone
     from finetune.predict import Predictor, load
     from finetune.recipe.schema import Recipe
     from finetune.scores.predictions import Predictions
@@ -30,6 +31,7 @@ __all__ = [
     "Predictions",
     "Predictor",
     "Recipe",
+    "backbone",
     "features",
     "from_frame",
     "from_paths",
@@ -46,6 +48,7 @@ _ROOMS = {
     "Predictions": "finetune.scores.predictions",
     "Predictor": "finetune.predict",
     "Recipe": "finetune.recipe.schema",
+    "backbone": "finetune.model.maps",
     "features": "finetune.frozen.table",
     "from_frame": "finetune.data.adapters.frames",
     "from_paths": "finetune.data.adapters.frames",

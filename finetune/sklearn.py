@@ -30,8 +30,9 @@ from finetune.frozen import probe as probing
 from finetune.frozen.extract import Extractor, Looks
 from finetune.frozen.folds import folds
 from finetune.frozen.sources import Source, hashes
-from finetune.frozen.table import network, sources
+from finetune.frozen.table import sources
 from finetune.model.backbone import Backbone
+from finetune.model.named import network
 from finetune.model.pooling import Pool
 from finetune.predict import Picture
 from finetune.recipe.network import Weights

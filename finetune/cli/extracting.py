@@ -1,5 +1,6 @@
 """`features`: what a network makes of a folder of images, as a file."""
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -46,7 +47,8 @@ def features(
 ) -> None:
     """Write what a network makes of images: a row of numbers for each.
 
-    Class folders and tables give a column of labels. What was computed before is taken from the cache.
+    Class folders and tables give a column of labels. What was computed before is taken from the cache. With --pool none
+    a .npz file holds maps: of one stage as the array values, of several an array by the name of each.
     """
     from finetune.cli.show import watch
     from finetune.errors import printable
@@ -58,12 +60,12 @@ def features(
     with watch() as show:
         from finetune.frozen import table
 
-        table.check_suffix(output)
+        table.check_suffix(output, maps=pool == "none")
         found = table.features(
             backbone,
             folder,
             weights=chosen,
-            stage=stages or None,
+            stage=(stages[0] if len(stages) == 1 else stages) or None,
             pool=pool,
             size=size,
             fit=fit,
@@ -76,9 +78,16 @@ def features(
         click.echo(f"left out: {left.key}: {left.reason}", err=True)
     for note in found.notes:
         click.echo(note, err=True)
-    shape = " x ".join(map(str, found.values.shape[1:]))
+    shape = _shape(found.values)
     classes = "no classes" if found.classes is None else f"{len(found.classes)} classes"
     click.echo(f"{len(found)} images of {classes}, {shape} numbers each: {printable(str(output))}")
+
+
+def _shape(values: Any) -> str:
+    """Such as 96, 192 x 2 x 2, or stage2 48 x 4 x 4 and stage3 192 x 2 x 2."""
+    if isinstance(values, Mapping):
+        return " and ".join(f"{stage} {_shape(one)}" for stage, one in values.items())
+    return " x ".join(map(str, values.shape[1:]))
 
 
 def _weights(text: str | None) -> dict[str, str] | None:

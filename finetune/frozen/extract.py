@@ -107,24 +107,36 @@ class Extractor:
         check: Check | None = None,
     ) -> np.ndarray:
         """The features of `stages`, side by side as `Backbone.extractor` has them: float32 (views, n, width); of pool
-        "none" (views, n, channels, h, w). stages None: the last one.
+        "none" (views, n, channels, h, w), as `maps` has it for several stages. stages None: the last one.
 
         mirrored: the mean over each view and its mirror image. Only what the store lacks is computed; a sample whose
         hash is not known is hashed first. `check(done, total)` counts images; it is called between batches and may
         raise to stop. Above 16 MB the result is a memory-mapped file. Raises DataError naming files that cannot be
         read, or are not those that they were when they were hashed, and for maps OutOfResources as `activations` does.
         """
-        wanted = self._features(stages, pool, self.looks.names(views, mirrored=mirrored))
-        shape = wanted[0].shape if pool == "none" else (self.network.width(stages, pool),)
-        result = Result((views, len(samples), *shape))
-        known = self._known(samples, wanted, making_room_for=wanted) if pool == "none" else None
-        for start, found in self._pass(samples, wanted, check, known):
-            for view in range(views):
-                rows = _rows(wanted, found, self.looks.name(view))
-                if mirrored:
-                    rows = (rows + _rows(wanted, found, self.looks.name(view, mirrored=True))) / 2
-                result.write(view, start, rows)
-        return result.array()
+        wanted = self._features(self.network.ordered(stages, pool), pool, self.looks.names(views, mirrored=mirrored))
+        (found,) = self._results(samples, [wanted], views, mirrored, check)
+        return found
+
+    def maps(
+        self,
+        samples: Sequence[Source],
+        *,
+        stages: Sequence[str],
+        views: int = 1,
+        mirrored: bool = False,
+        check: Check | None = None,
+    ) -> dict[str, np.ndarray]:
+        """The map of each of `stages` by its name, in the order of the network, from one pass: float32 (views, n,
+        channels, h, w), of the last the map that its features are pooled from.
+
+        mirrored: the mean over each view and its mirror image, whose map is turned back. Room for the maps of all
+        stages together is asked for before anything is computed; else as `pooled`.
+        """
+        names = self.network.ordered(stages)
+        wanted = self._features(names, "none", self.looks.names(views, mirrored=mirrored))
+        found = self._results(samples, [[one] for one in wanted], views, mirrored, check)
+        return dict(zip(names, found, strict=True))
 
     def activations(
         self,
@@ -145,17 +157,43 @@ class Extractor:
         names = self.looks.names(views)
         shape = self._map(stage)
         kept = self._wanted((stage, None), shape, stored_as, names)
-        wanted = [kept, *(self._features(also, None, names) if also else ())]
+        wanted = [kept, *(self._features(self.network.ordered(also), None, names) if also else ())]
         known = self._known(samples, wanted, making_room_for=[kept])
         for _ in self._pass(samples, wanted, check, known):
             pass
         every = tuple(self.looks.name(view) for view in range(views))
         return Activations(kept.records, tuple(known), every, shape, stored_as)
 
-    def _features(self, stages: Sequence[str] | None, pool: Pool | None, views: Mapping[str, View]) -> list[_Wanted]:
+    def _results(
+        self,
+        samples: Sequence[Source],
+        groups: Sequence[Sequence[_Wanted]],
+        views: int,
+        mirrored: bool,
+        check: Check | None,
+    ) -> list[np.ndarray]:
+        """For each group what is wanted in it side by side, float32 (views, n, width) or (views, n, channels, h, w).
+
+        For maps room is made before anything is computed.
+        """
+        wanted = [one for group in groups for one in group]
+        maps = [one for one in wanted if len(one.shape) > 1]
+        known = self._known(samples, wanted, making_room_for=maps) if maps else None
+        results = [Result((views, len(samples), *_beside(group))) for group in groups]
+        for start, found in self._pass(samples, wanted, check, known):
+            for group, result in zip(groups, results, strict=True):
+                for view in range(views):
+                    rows = _rows(group, found, self.looks.name(view))
+                    if mirrored:
+                        turned = _rows(group, found, self.looks.name(view, mirrored=True))
+                        rows = (rows + (turned[..., ::-1] if rows.ndim > 2 else turned)) / 2
+                    result.write(view, start, rows)
+        return [result.array() for result in results]
+
+    def _features(self, stages: Sequence[str], pool: Pool | None, views: Mapping[str, View]) -> list[_Wanted]:
         """What is wanted for the features of stages: each stage is kept by itself, so that any may be put together."""
         found = []
-        for stage in self.network.ordered(stages, pool):
+        for stage in stages:
             tap, how = self.network.part(stage, pool)
             shape = self._map(tap) if how == "none" else (self.network.width([stage], pool),)
             found.append(self._wanted((tap, None if how == "none" else how), shape, "float32", views))
@@ -199,7 +237,7 @@ class Extractor:
 
     def _chunks(self, samples: Sequence[Source], wanted: Sequence[_Wanted]) -> Iterator[slice]:
         """Places of samples that are dealt with together: whole batches, with no more rows than memory should hold."""
-        row = max(record(one.shape, one.stored_as).itemsize for one in wanted)
+        row = sum(record(one.shape, one.stored_as).itemsize for one in wanted)
         images = min(_CHUNK // max(len(one.views) for one in wanted), _MEMORY // row)
         batch = self._runtime.evaluation_batch
         step = batch * max(1, images // batch)
@@ -317,6 +355,11 @@ def _keep(
             rows.append(computed[one.taken].cpu().numpy()[places])
         if entries:
             one.records.put(entries, packed(np.concatenate(rows), one.stored_as))
+
+
+def _beside(group: Sequence[_Wanted]) -> tuple[int, ...]:
+    """The shape of what is wanted of one image, side by side."""
+    return (sum(one.shape[0] for one in group), *group[0].shape[1:])
 
 
 def _rows(wanted: Sequence[_Wanted], found: Sequence[str], name: str) -> np.ndarray:

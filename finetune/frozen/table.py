@@ -11,36 +11,27 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import numpy as np
 from PIL import Image
-from pydantic import ValidationError
 
-from finetune.bundle import Bundle
 from finetune.bundle.durable import TEMPORARY, worded
 from finetune.data.adapters import folder
 from finetune.data.catalog import Catalog, LeftOut, Sample, census, key_of
-from finetune.data.decode import Fit, Preprocessing
+from finetune.data.decode import Fit
 from finetune.data.rows import is_table
 from finetune.data.store import Store
-from finetune.errors import BundleError, DataError, UsageError, cell, listing, printable
+from finetune.errors import DataError, UsageError, cell, printable
 from finetune.frozen.extract import Extractor, Looks
 from finetune.frozen.sources import InMemory, Source
-from finetune.model import backbone as networks
-from finetune.model import weights as loading
 from finetune.model.backbone import Backbone
+from finetune.model.named import network
 from finetune.model.pooling import Pool
-from finetune.predict import Check, Picture, from_bundle, gather
-from finetune.recipe import backbones
-from finetune.recipe.network import BackboneChoice, Weights
-from finetune.recipe.schema import Images
-from finetune.recipe.section import Section
-from finetune.recipe.sentences import sentences
+from finetune.predict import Check, Picture, gather
+from finetune.recipe.network import Weights
 from finetune.runtime import Precision, start
 from finetune.starter import labelled
-
-S = TypeVar("S", bound=Section)
 
 SUFFIXES = (".npz", ".parquet", ".csv")
 
@@ -49,14 +40,15 @@ _ROWS = 1024  # that are written at a time
 
 @dataclass(frozen=True, eq=False)
 class Features:
-    """The features of images: values float32 (n, width), of pool "none" (n, channels, h, w).
+    """The features of images: values float32 (n, width); of pool "none" (n, channels, h, w), where a list of stages was
+    named a mapping with such an array for each of them.
 
     `keys` names the images; `labels` are the names of their classes (of several classes with | between), or None, and
     `classes` all names in order; `left_out` is what was found beside the images, and why it is not among them, `notes`
     what went wrong with the cache and did not stop the work.
     """
 
-    values: np.ndarray
+    values: np.ndarray | Mapping[str, np.ndarray]
     keys: tuple[str, ...]
     labels: tuple[str, ...] | None = None
     classes: tuple[str, ...] | None = None
@@ -69,66 +61,74 @@ class Features:
     def save(self, path: str | Path) -> None:
         """Writes a file of the kind that its suffix says, in place of one that is there, whole or not at all.
 
-        .npz: arrays values, keys, labels, classes. .parquet and .csv: a row per image, with the columns key, label, f0,
-        f1, … Raises UsageError for another suffix, for maps in a table, and for .parquet without pyarrow;
-        OutOfResources when the disk or a permission does not allow it.
+        .npz: arrays values, keys, labels, classes; of several maps one by the name of each stage in place of values.
+        .parquet and .csv: a row per image, with the columns key, label, f0, f1, … Raises UsageError for another suffix,
+        for maps in a table, and for .parquet without pyarrow; OutOfResources when the disk or a permission does not
+        allow it.
         """
         path = Path(path)
-        check_suffix(path)
         suffix = path.suffix.lower()
-        if self.values.ndim != 2 and suffix != ".npz":
-            raise UsageError(f"maps are no table, and {suffix} holds one; save them as .npz, or pool them")
-        write = {".npz": self._write_npz, ".parquet": self._write_parquet, ".csv": self._write_csv}[suffix]
+        arrays = self.values if isinstance(self.values, Mapping) else {"values": self.values}
+        check_suffix(path, maps=any(array.ndim != 2 for array in arrays.values()))
         temporary = path.parent / f"{TEMPORARY}{secrets.token_hex(8)}"
-        with worded(path, needed=self.values.nbytes):
+        with worded(path, needed=sum(array.nbytes for array in arrays.values())):
             try:
-                write(temporary)
+                if suffix == ".npz":
+                    self._write_npz(temporary, arrays)
+                else:
+                    write = {".parquet": self._write_parquet, ".csv": self._write_csv}[suffix]
+                    write(temporary, arrays["values"])
                 os.replace(temporary, path)
             finally:
                 with contextlib.suppress(OSError):
                     temporary.unlink(missing_ok=True)
 
-    def _write_npz(self, path: Path) -> None:
+    def _write_npz(self, path: Path, values: Mapping[str, np.ndarray]) -> None:
         texts = {"keys": self.keys, "labels": self.labels, "classes": self.classes}
         arrays = {name: np.array(text, dtype=np.str_) for name, text in texts.items() if text is not None}
         with zipfile.ZipFile(path, "x") as file:
-            for name, array in {"values": self.values, **arrays}.items():
+            for name, array in {**values, **arrays}.items():
                 with file.open(zipfile.ZipInfo(f"{name}.npy"), "w", force_zip64=True) as member:  # dated 1980
                     np.lib.format.write_array(member, array, allow_pickle=False)
 
-    def _write_csv(self, path: Path) -> None:
+    def _write_csv(self, path: Path, values: np.ndarray) -> None:
         with open(path, "x", encoding="utf-8", newline="") as file:
             writer = csv.writer(file, lineterminator="\n")
-            writer.writerow(self._columns())
+            writer.writerow(self._columns(values.shape[1]))
             for part in self._parts():
-                for place, row in zip(range(part.start, part.stop), self.values[part].tolist(), strict=True):
+                for place, row in zip(range(part.start, part.stop), values[part].tolist(), strict=True):
                     texts = [self.keys[place], *([self.labels[place]] if self.labels is not None else [])]
                     writer.writerow([*map(cell, texts), *(f"{value:.9g}" for value in row)])
 
-    def _write_parquet(self, path: Path) -> None:
+    def _write_parquet(self, path: Path, values: np.ndarray) -> None:
         arrow, parquet = _arrow()
-        kinds = [(name, arrow.string() if name in ("key", "label") else arrow.float32()) for name in self._columns()]
+        kinds = [
+            (name, arrow.string() if name in ("key", "label") else arrow.float32())
+            for name in self._columns(values.shape[1])
+        ]
         schema = arrow.schema(kinds, metadata={"classes": json.dumps(self.classes)})
         with parquet.ParquetWriter(path, schema) as writer:
             for part in self._parts():
                 columns: list[Any] = [self.keys[part], *([self.labels[part]] if self.labels is not None else [])]
-                columns += list(np.ascontiguousarray(self.values[part].T))
+                columns += list(np.ascontiguousarray(values[part].T))
                 arrays = [arrow.array(column, kind) for column, (_, kind) in zip(columns, kinds, strict=True)]
                 writer.write_batch(arrow.record_batch(arrays, schema=schema))
 
-    def _columns(self) -> list[str]:
+    def _columns(self, width: int) -> list[str]:
         label = ["label"] if self.labels is not None else []
-        return ["key", *label, *(f"f{place}" for place in range(self.values.shape[1]))]
+        return ["key", *label, *(f"f{place}" for place in range(width))]
 
     def _parts(self) -> Iterator[slice]:
         return (slice(start, min(start + _ROWS, len(self))) for start in range(0, len(self), _ROWS))
 
 
-def check_suffix(path: Path) -> None:
+def check_suffix(path: Path, *, maps: bool = False) -> None:
     """Raises UsageError unless `Features.save` can write a file of this name."""
     suffix = path.suffix.lower()
     if suffix not in SUFFIXES:
         raise UsageError(f"{printable(str(path))!r} is none of {', '.join(SUFFIXES)}, the files of features")
+    if maps and suffix != ".npz":
+        raise UsageError(f"maps are no table, and {suffix} holds one; save them as .npz, or pool them")
     if suffix == ".parquet":
         _arrow()
 
@@ -163,12 +163,13 @@ def features(
     row for each image, a path, a PIL image, an array (h, w, 3) uint8, a sequence of these, or a Catalog. weights: as in
     a recipe, such as {"kind": "package", "name": …}; None: from the hub. stage: one of stem, stage1 … stage4, or
     several, side by side; None: the last. pool: None, after the last the classifier's input and of others the mean; or
-    avg, avgmax, gem, none. size: pixels of the side, by default what the weights were trained with; fit: crop, pad or
-    squash. mirrored: the mean over each image and its mirror image. cache: what was computed before is taken from the
-    user's cache folder, and new features are kept there. check(done, total) may raise to stop. Memory does not grow
-    with the number of images: above 16 MB the values are a memory-mapped file. Files of a folder, a table or a catalog
-    that cannot be read are left out and named, as many as a run may leave out; of others they are an error. Raises
-    UsageError, DataError, WeightsError, BundleError or Offline.
+    avg, avgmax, gem; or none, which gives maps, of a list of stages a mapping with the map of each, in the order of the
+    network. size: pixels of the side, by default what the weights were trained with; fit: crop, pad or squash.
+    mirrored: the mean over each image and its mirror image (whose map is turned back). cache: what was computed before
+    is taken from the user's cache folder, and new features are kept there. check(done, total) may raise to stop. Memory
+    does not grow with the number of images: above 16 MB the values are a memory-mapped file. Files of a folder, a table
+    or a catalog that cannot be read are left out and named, as many as a run may leave out; of others they are an
+    error. Raises UsageError, DataError, WeightsError, BundleError or Offline.
     """
     given = _given(images)
     built, preprocessing = network(backbone, weights, size=size, fit=fit)
@@ -177,7 +178,10 @@ def features(
     with store as kept:
         extractor = Extractor(built, looks=Looks(preprocessing), runtime=start(), store=kept, precision=precision)
 
-        def of(sources: Sequence[Source]) -> np.ndarray:
+        def of(sources: Sequence[Source]) -> np.ndarray | Mapping[str, np.ndarray]:
+            if pool == "none" and stages is not None and not isinstance(stage, str):
+                maps = extractor.maps(sources, stages=stages, mirrored=mirrored, check=check)
+                return {name: every_view[0] for name, every_view in maps.items()}
             every_view = extractor.pooled(sources, stages=stages, pool=pool, mirrored=mirrored, check=check)
             return np.asarray(every_view[0])
 
@@ -207,28 +211,6 @@ def sources(pictures: Sequence[Picture]) -> list[Source]:
         else _sample(Path(picture), str(picture))
         for place, picture in enumerate(pictures)
     ]
-
-
-def network(
-    backbone: str | Path | Backbone,
-    weights: Weights | Mapping[str, Any] | None = None,
-    *,
-    size: int | None = None,
-    fit: Fit | None = None,
-) -> tuple[Backbone, Preprocessing]:
-    """The network that `features` means by these arguments, with its weights, and what images become for it."""
-    if isinstance(backbone, str) and (backbone in backbones.names() or not Path(backbone).is_dir()):
-        return _named(backbone, weights, size=size, fit=fit)
-    idle = {"weights": weights, "size": size, **({} if isinstance(backbone, Backbone) else {"fit": fit})}
-    if given := [name for name, value in idle.items() if value is not None]:
-        raise UsageError(f"{' and '.join(given)} would have no effect: the backbone that is given has its own")
-    if isinstance(backbone, Backbone):
-        return backbone, backbone.contract.preprocessing(_judged(Images, {"fit": fit or "crop"}))
-    bundle = Bundle.open(Path(backbone))
-    if not bundle.complete:
-        shown = printable(str(backbone))
-        raise BundleError(f"{shown}: this run is not complete; `finetune resume {shown}` finishes it")
-    return from_bundle(bundle).cut, Preprocessing.from_dict(bundle.facts["preprocessing"])
 
 
 @dataclass(frozen=True)
@@ -263,31 +245,3 @@ def _readable(given: _Given, catalog: Catalog) -> _Given:
 
 def _sample(path: Path, name: str) -> Sample:
     return Sample(printable(name, limit=4096), path, "")
-
-
-class _Asked(Section):
-    """What is asked of the network, judged as in a recipe."""
-
-    backbone: BackboneChoice
-    images: Images
-
-
-def _named(
-    name: str, weights: Weights | Mapping[str, Any] | None, *, size: int | None, fit: Fit | None
-) -> tuple[Backbone, Preprocessing]:
-    """The network of that name with its weights. Raises UsageError for a name, weights or pixels that cannot be."""
-    chosen = weights.model_dump(mode="json") if isinstance(weights, Section) else weights or {"kind": "hub"}
-    written = {"backbone": {"name": name, "weights": chosen}, "images": {"size": size, "fit": fit or "crop"}}
-    asked = _judged(_Asked, written)
-    network = networks.build(name, size=size, tag=asked.backbone.tag)
-    loading.load(network, asked.backbone.weights, seed=0, classes=0)
-    return network, network.contract.preprocessing(asked.images)
-
-
-def _judged(kind: type[S], written: Mapping[str, Any]) -> S:
-    """What is written as a section, judged as in a recipe."""
-    try:
-        return kind.model_validate_json(json.dumps(written, default=str))
-    except ValidationError as error:
-        faults = [text for _, text in sentences(error, kind)]
-        raise UsageError(faults[0] if len(faults) == 1 else f"features cannot be made so{listing(faults)}") from None

@@ -3,8 +3,8 @@
 It knows nothing of images on disk, of epochs or of optimizers.
 """
 
-from collections.abc import Collection, Iterator, Sequence
-from typing import Literal
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from typing import Literal, Protocol
 
 import torch
 from torch import Tensor, nn
@@ -88,17 +88,36 @@ class Classifier(nn.Module):
                 yield self.backbone.get_submodule(name)
 
 
-def set_training(classifier: Classifier, train: Collection[str], *, batch_norm: BatchNormPolicy) -> None:
+class Staged(Protocol):
+    """A module that knows its stages: a `Classifier`, or the `Maps` of a backbone."""
+
+    def train(self, mode: bool = True) -> nn.Module: ...
+
+    def stages(self) -> Mapping[str, int]: ...
+
+    def modules_of(self, stage: str) -> Iterator[nn.Module]: ...
+
+    def stage_of(self, tensor: str) -> str: ...
+
+    def named_parameters(self) -> Iterator[tuple[str, nn.Parameter]]: ...
+
+
+def set_training(staged: Staged, train: Collection[str], *, batch_norm: BatchNormPolicy) -> None:
     """Training mode for the stages in `train`; every other stage is frozen: no gradients, and evaluation mode.
 
     `requires_grad` has no say over running means, so gradients and modes are set here together, and nowhere else. With
     `batch_norm="pretrained"` the normalisation layers of trained stages keep their statistics too (their scale and
     shift train).
     """
-    classifier.train()
-    for stage in classifier.stages():
-        for module in classifier.modules_of(stage):
+    staged.train()
+    set_modes(staged, train, batch_norm=batch_norm)
+    for name, parameter in staged.named_parameters():
+        parameter.requires_grad_(staged.stage_of(name) in train)
+
+
+def set_modes(staged: Staged, train: Collection[str], *, batch_norm: BatchNormPolicy) -> None:
+    """The modes of `set_training` without its gradients, for a module whose `train()` others call."""
+    for stage in staged.stages():
+        for module in staged.modules_of(stage):
             keeps = stage not in train or (batch_norm == "pretrained" and isinstance(module, _BatchNorm))
             module.train(not keeps)
-    for name, parameter in classifier.named_parameters():
-        parameter.requires_grad_(classifier.stage_of(name) in train)

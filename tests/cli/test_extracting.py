@@ -45,6 +45,19 @@ def test_maps_are_told_with_their_shape(call: Call, photos: Path, tmp_path: Path
     assert (code, out[:44]) == (0, "24 images of 3 classes, 192 x 2 x 2 numbers ")
 
 
+def test_maps_of_several_stages_are_an_array_each(call: Call, photos: Path, tmp_path: Path) -> None:
+    several = ("--stage", "stage3", "--stage", "stage2", "--pool", "none")
+    code, out, err = call("features", photos, *RANDOM, *several, "--output", tmp_path / "f.npz")
+    assert code == 0, err
+    assert out.startswith("24 images of 3 classes, stage2 48 x 4 x 4 and stage3 192 x 2 x 2 numbers each")
+    with np.load(tmp_path / "f.npz") as file:
+        assert sorted(file) == ["classes", "keys", "labels", "stage2", "stage3"]
+        assert file["stage3"].shape == (24, 192, 2, 2)
+    code, _, err = call("features", photos, *RANDOM, *several, "--output", tmp_path / "f.csv")
+    assert code == 2
+    assert "maps are no table, and .csv holds one" in err
+
+
 def test_a_bundle_is_a_backbone(call: Call, photos: Path, tmp_path: Path, write_recipe: Callable[..., Path]) -> None:
     bundle = job.run(write_recipe(photos, schedule="head"), output=tmp_path / "bundle").folder
     code, _, err = call("features", photos, "--backbone", bundle, "--output", tmp_path / "f.csv")

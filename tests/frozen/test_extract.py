@@ -255,6 +255,40 @@ def test_maps_are_given_as_they_leave(network: Backbone, samples: Sequence[Sampl
     assert np.allclose(maps.mean((3, 4)), means, atol=1e-6)
 
 
+def test_maps_of_several_stages_come_from_one_pass_each_as_if_it_were_alone(
+    network: Backbone, samples: Sequence[Sample], store: Store
+) -> None:
+    together = extractor(network, store)
+    maps = together.maps(samples, stages=("stage4", "stage2", "stage3"), views=2)
+    assert together.views == 2 * len(samples)
+    assert list(maps) == ["stage2", "stage3", "stage4"]
+    for stage, found in maps.items():
+        alone = extractor(network).pooled(samples, stages=(stage,), pool="none", views=2)
+        assert np.array_equal(found, alone)
+    warm = extractor(network, store)
+    again = warm.maps(samples, stages=("stage3", "stage4"), views=2)
+    assert warm.views == 0
+    assert np.array_equal(again["stage4"], maps["stage4"])
+    means = extractor(network).pooled(samples, stages=("stage2", "stage4"), pool="avg")[0]
+    assert np.allclose(means, np.concatenate([maps[s][0].mean((2, 3)) for s in ("stage2", "stage4")], 1), atol=1e-6)
+
+
+def test_the_map_of_a_mirror_image_is_turned_back(network: Backbone, samples: Sequence[Sample]) -> None:
+    looks = Looks(network.contract.preprocessing(Images(size=SIZE, fit="squash")))  # whose crop is symmetric
+    kept, made = looks.preprocessing, Pixels()
+    pixels = [looks.pixels(working(one, str(one.sha256), kept, made), (0, False), key="") for one in samples]
+    turned = [InMemory("", np.ascontiguousarray(one[:, ::-1])) for one in pixels]
+    there, back = (
+        extractor(network, looks=looks).maps(of, stages=("stage1", "stage2"))
+        for of in ([InMemory("", one) for one in pixels], turned)
+    )
+    both = extractor(network, looks=looks).maps(samples, stages=("stage1", "stage2"), mirrored=True)
+    for stage, found in both.items():
+        assert np.array_equal(found, (there[stage] + back[stage][..., ::-1]) / 2)
+    means = extractor(network, looks=looks).pooled(samples, stages=("stage1",), mirrored=True)
+    assert np.allclose(both["stage1"].mean((3, 4)), means, atol=1e-6)
+
+
 def test_no_images_give_no_features(network: Backbone) -> None:
     assert extractor(network).pooled([], views=2).shape == (2, 0, network.features)
 
@@ -347,6 +381,18 @@ def test_maps_as_features_ask_for_room_of_all_stages_together_before_anything_is
         assert np.array_equal(found.pooled(samples, stages=["stage1"], pool="none"), live)
         assert all(note.endswith("; a temporary file is used instead") for note in store.notes)
         assert store.info().holdings == ()
+
+
+def test_room_for_the_maps_of_several_stages_is_asked_for_together(
+    network: Backbone, samples: Sequence[Sample], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    one = 4 * len(samples) * int(np.prod(network.shape("stage1", size=SIZE)))
+    monkeypatch.setattr("finetune.data.scratch.shutil.disk_usage", lambda folder: SimpleNamespace(free=one))
+    found = extractor(network)
+    with pytest.raises(OutOfResources, match="are free; free some space, set TMPDIR"):
+        found.maps(samples, stages=["stage1", "stage2"])
+    assert found.views == 0
+    found.maps(samples, stages=["stage1"])
 
 
 def test_room_that_was_promised_to_one_is_not_promised_to_another(tmp_path: Path) -> None:

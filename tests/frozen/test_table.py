@@ -121,7 +121,7 @@ def test_a_backbone_that_is_given_takes_a_fit_but_no_size(photos: Path) -> None:
         ({"weights": {"kind": "randon"}}, "random"),
         ({"weights": {"kind": "package"}}, "name"),
         ({"weights": "random"}, "weights"),
-        ({"size": 4, "fit": "crops"}, "features cannot be made so\n.*size.*\n.*fit"),
+        ({"size": 4, "fit": "crops"}, "these settings cannot be\n.*size.*\n.*fit"),
         ({"stage": "stage7"}, "no stage 'stage7'"),
         ({"pool": "sum"}, "no pool 'sum'"),
         ({"precision": "fp16"}, "no precision 'fp16'; choose from bf16, float32"),
@@ -174,6 +174,24 @@ def test_several_stages_maps_and_mirror_images(photos: Path) -> None:
     assert np.array_equal(several.values[:, 48:], of(red).values)
     assert of(red, stage="stage2", pool="none").values.shape == (8, 48, 4, 4)
     assert not np.array_equal(of(red, mirrored=True).values, of(red).values)
+
+
+def test_the_maps_of_a_list_of_stages_are_a_mapping(photos: Path) -> None:
+    red = photos / "red"
+    maps = of(red, stage=["stage4", "stage2", "stage3"], pool="none").values
+    assert isinstance(maps, dict)
+    assert {stage: found.shape for stage, found in maps.items()} == {
+        "stage2": (8, 48, 4, 4), "stage3": (8, 192, 2, 2), "stage4": (8, 96, 1, 1),
+    }  # fmt: skip
+    assert {found.dtype for found in maps.values()} == {np.dtype(np.float32)}
+    for stage, found in maps.items():
+        assert np.array_equal(found, of(red, stage=stage, pool="none").values)
+    assert list(of(red, stage=["stage3"], pool="none").values) == ["stage3"]
+    mirrored = of(red, stage=["stage2"], pool="none", mirrored=True).values
+    assert isinstance(mirrored, dict)
+    assert not np.array_equal(mirrored["stage2"], maps["stage2"])
+    with pytest.raises(UsageError, match="stages are stage2, stage2; name one, or several"):
+        of(red, stage=["stage2", "stage2"], pool="none")
 
 
 def test_a_second_call_computes_nothing_unless_the_cache_is_not_wanted(
@@ -263,6 +281,13 @@ def test_another_suffix_and_maps_in_a_table_are_refused(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match=r"maps are no table, and .csv holds one"):
         Features(np.zeros((1, 2, 3, 3), np.float32), ("a",)).save(tmp_path / "a.csv")
     Features(np.zeros((1, 2, 3, 3), np.float32), ("a",)).save(tmp_path / "a.npz")
+    several = Features({"stage3": np.zeros((1, 2, 3, 3), np.float32), "stage4": np.ones((1, 4, 1, 1))}, ("a",))
+    with pytest.raises(UsageError, match=r"maps are no table, and .parquet holds one"):
+        several.save(tmp_path / "a.parquet")
+    several.save(tmp_path / "several.npz")
+    with np.load(tmp_path / "several.npz") as file:
+        assert sorted(file) == ["keys", "stage3", "stage4"]
+        assert file["stage4"].shape == (1, 4, 1, 1)
 
 
 def test_a_file_is_written_whole_or_not_at_all(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
