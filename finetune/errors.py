@@ -5,8 +5,11 @@ lines of a recipe) goes through `printable` before it reaches a terminal, a log 
 """
 
 import difflib
+import re
 import unicodedata
 from collections.abc import Iterable, Sequence
+
+_SUFFIXES = {"": 1, "K": 10**3, "M": 10**6, "G": 10**9, "T": 10**12}
 
 
 class FinetuneError(Exception):
@@ -143,6 +146,14 @@ def size(count: float) -> str:
             return f"{count:.0f} {unit}" if unit == "bytes" else f"{count:.1f} {unit}"
         count /= 1000
     return f"{count:.1f} GB"
+
+
+def byte_count(text: str, *, what: str) -> int:
+    """The bytes that such text as 500M, 1.5 GB or 20G says. Raises UsageError for other text; `what` said it."""
+    found = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([KMGT]?)B?", text.strip().upper())
+    if not found:
+        raise UsageError(f"{what} is {printable(text)!r}; a number of bytes is needed, such as 20G or 500M")
+    return int(float(found[1]) * _SUFFIXES[found[2]])
 
 
 def _is_harmless(character: str) -> bool:

@@ -25,6 +25,7 @@ from accelerate import Accelerator
 from accelerate.tracking import MLflowTracker, TensorBoardTracker
 
 from finetune.errors import Stopped, UsageError, printable
+from finetune.recipe.machine import EVALUATION_BATCH
 
 Precision = Literal["bf16", "float32"]
 T = TypeVar("T")
@@ -50,7 +51,7 @@ class Runtime:
     @property
     def evaluation_batch(self) -> int:
         """The one batch size that evaluation and prediction are padded to, so that logits depend on the image alone."""
-        return 8 if self.device.type == "cpu" else 64
+        return EVALUATION_BATCH if self.device.type == "cpu" else 64
 
     def most_memory(self) -> int | None:
         """The most memory of the accelerator that tensors of this process have held, in bytes; None on a processor."""

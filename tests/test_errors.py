@@ -3,7 +3,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from finetune import errors
-from finetune.errors import FinetuneError, Stopped, cell, listing, printable, size, suggestion
+from finetune.errors import FinetuneError, Stopped, UsageError, byte_count, cell, listing, printable, size, suggestion
 
 CODES = {
     "UsageError": 2,
@@ -71,6 +71,14 @@ def test_no_cell_is_a_formula(text: str) -> None:
 def test_other_cells_are_as_they_are_but_for_what_cannot_be_written() -> None:
     assert cell("a" * 300) == "a" * 300
     assert cell("a\nb\udcff") == "a\\x0ab\\xff"
+
+
+def test_bytes_are_read_as_people_write_them() -> None:
+    wanted = {"20G": 20 * 10**9, "500M": 5 * 10**8, " 1.5 gb": 15 * 10**8, "7": 7, "3k": 3000, "1TB": 10**12}
+    assert {text: byte_count(text, what="--fits") for text in wanted} == wanted
+    for text in ("20Q", "-5G", "G", "1e9", "ten\n", ""):
+        with pytest.raises(UsageError, match=r"--fits is '.*'; a number of bytes is needed, such as 20G or 500M"):
+            byte_count(text, what="--fits")
 
 
 def test_sizes_are_for_people() -> None:

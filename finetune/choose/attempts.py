@@ -6,13 +6,14 @@ from typing import assert_never
 import numpy as np
 
 from finetune.choose import heads
-from finetune.choose.course import Best, Course, macs
+from finetune.choose.course import Best, Course
 from finetune.choose.evidence import Held
 from finetune.choose.heads import Material
 from finetune.choose.tuning import SHARES, Tuned, tuned
 from finetune.errors import OutOfResources
 from finetune.frozen.probe import Probe
 from finetune.recipe import planning
+from finetune.recipe.cost import gmacs
 from finetune.recipe.network import HeadChoice, Multilayer
 from finetune.recipe.plan import Tier
 from finetune.recipe.schedule import Auto, LpFt
@@ -65,7 +66,7 @@ def _backbone(course: Course, tier: Tier) -> None:
     recipe = best.recipe.model_copy(update={"backbone": choice})
     network = course.around.network(recipe)
     given, probe = course.around.probed(recipe, network, views=1)
-    costlier = macs(choice) > macs(best.recipe.backbone)
+    costlier = gmacs(recipe) > gmacs(best.recipe)
     held = Held(probe.logits)
     if course.beats(tier, named(tier, course.asked), held, by=1.0 if costlier else 0.0):
         course.best = Best(recipe, network, given, probe, held, candidate=tier.candidate)

@@ -1,8 +1,5 @@
-"""`plan`, `report` and `backbones`: what can be said without loading torch."""
+"""`plan` and `report`: what can be said without loading torch."""
 
-import json
-import shutil
-from dataclasses import fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -67,39 +64,6 @@ def report(bundle: Path, output: Path | None) -> None:
         reports.write(opened)
         card.write(opened)
         click.echo(f"report: {opened.folder / 'report.html'}")
-
-
-@click.command()
-@click.argument("pattern", default="resnet", required=False)
-@_JSON
-def backbones(pattern: str, as_json: bool) -> None:
-    """List the networks that a recipe can name.
-
-    Those whose name contains PATTERN, or fits one such as resnet*d; "" lists all.
-    """
-    from finetune.errors import UsageError, printable, suggestion
-    from finetune.recipe import backbones as known
-
-    names = known.find(pattern)
-    if not names:
-        raise UsageError(f"no backbone fits {printable(pattern)!r}{suggestion(pattern, known.names())}")
-    entries = [known.entry(name) for name in names]
-    if as_json:
-        facts = [
-            {**{field.name: getattr(e, field.name) for field in fields(e) if field.name not in ("tags", "untagged")},
-             "tags": {tag: e.tag(tag).license for tag in e.tags}}
-            for e in entries
-        ]  # fmt: skip
-        click.echo(json.dumps({"timm": known.version(), "backbones": facts}, indent=1))
-        return
-    width = max(len(name) for name in names)
-    click.echo(f"{'name':<{width}}  {'params':>7}  {'GMACs':>6}  {'side':>4}  tags, timm's default first")
-    for e in entries:
-        tags = [e.default_tag, *(tag for tag in e.tags if tag != e.default_tag)] if e.default_tag else ["no weights"]
-        costs = f"{e.parameters / 1e6:>6.1f}M  {e.macs / 1e9:>6.2f}  {e.input_size:>4}"
-        line = f"{e.name:<{width}}  {costs}  {' '.join(map(str, tags))}"
-        columns = shutil.get_terminal_size().columns
-        click.echo(line if len(line) <= columns else line[: columns - 1] + "…")
 
 
 def _survey(source: Path, overrides: tuple[str, ...]) -> "tuple[Recipe, Survey]":

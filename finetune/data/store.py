@@ -11,7 +11,6 @@ import hashlib
 import json
 import math
 import os
-import re
 import shutil
 import sqlite3
 from collections.abc import Iterator, Mapping
@@ -28,15 +27,13 @@ from finetune.data.hold import Hold
 from finetune.data.index import NAME, PATIENCE, Index
 from finetune.data.kept import Entry, Shelf
 from finetune.data.pictures import Pictures
-from finetune.errors import FinetuneError, OutOfResources, OutputTaken, UsageError, printable, size
+from finetune.errors import FinetuneError, OutOfResources, OutputTaken, UsageError, byte_count, printable, size
 from finetune.recipe.machine import cache_folder
 
 __all__ = ["FOLDER", "Absent", "Collection", "Entry", "Holding", "Inventory", "Pictures", "Store"]
 
 FOLDER = "frozen"
 LIMIT = 10_000_000_000  # bytes
-
-_SUFFIXES = {"": 1, "K": 10**3, "M": 10**6, "G": 10**9, "T": 10**12}
 
 
 @dataclass(frozen=True)
@@ -251,11 +248,4 @@ def _facts(text: str) -> dict[str, Any]:
 
 def _limit() -> int:
     given = os.environ.get("FINETUNE_CACHE_LIMIT", "").strip()
-    if not given:
-        return LIMIT
-    found = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([KMGT]?)B?", given.upper())
-    if not found:
-        raise UsageError(
-            f"FINETUNE_CACHE_LIMIT is {printable(given)!r}; a number of bytes is needed, such as 20G or 500M"
-        )
-    return int(float(found[1]) * _SUFFIXES[found[2]])
+    return byte_count(given, what="FINETUNE_CACHE_LIMIT") if given else LIMIT

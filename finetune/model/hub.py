@@ -3,9 +3,10 @@
 Out of reach is known within five seconds, not after a minute of retries.
 """
 
+import os
 import re
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -49,6 +50,19 @@ def check(file: HubFile, sha256: str) -> None:
             f"{printable(str(file.path))} is damaged: its SHA-256 is {sha256}, that of the hub's file {announced}; "
             f"delete {printable(str(file.path.resolve()))} and run again"
         )
+
+
+def cached(repositories: Iterable[str]) -> frozenset[str]:
+    """Those of the repositories whose weights `fetch` would find in the local cache. Nobody is asked."""
+    import huggingface_hub
+    from huggingface_hub import constants
+
+    try:
+        there = set(os.listdir(constants.HF_HUB_CACHE))
+    except OSError:  # no cache, or one that cannot be read
+        return frozenset()
+    near = [one for one in repositories if f"models--{one.replace('/', '--')}" in there]
+    return frozenset(one for one in near if isinstance(huggingface_hub.try_to_load_from_cache(one, FILE), str))
 
 
 def hub_answers() -> str:

@@ -1,23 +1,30 @@
 """Writes `recipe/backbones.json` from the installed timm: `python -m finetune.model.listing`, when its version changes.
 
-Each architecture is built and run once on the meta device, where tensors have shapes and no values: multiply-adds are
-half the operations that `torch.utils.flop_counter` counts for convolutions and matrix products (attention included),
-without element-wise work. The same timm and torch give the same bytes; all of timm takes about six minutes.
+Each architecture is built and run on the meta device, where tensors have shapes and no values: multiply-adds are half
+the operations that `torch.utils.flop_counter` counts for convolutions and matrix products (attention included), without
+element-wise work. The same timm and torch give the same bytes; all of timm takes about eight minutes.
 """
 
 import json
 import logging
 import sys
 import warnings
+import weakref
+from collections.abc import Iterable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
+from torch import Tensor
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
 from torch.utils.flop_counter import FlopCounterMode
 
 from finetune.errors import UsageError
+from finetune.model import running
 from finetune.model.backbone import find_cut, library
-from finetune.recipe.backbones import FILE
+from finetune.recipe.backbones import FILE, SIDE
 
 
 def write(path: Path, *, only: tuple[str, ...] | None = None) -> None:
@@ -40,29 +47,75 @@ def facts(name: str) -> dict[str, Any]:
     with torch.device("meta"), warnings.catch_warnings():
         warnings.simplefilter("ignore")
         network = timm.create_model(name, pretrained=False, num_classes=0).eval().requires_grad_(False)
-    macs, features = _measure(network, default.input_size)
+    own = min(default.input_size[1:])
+    measured = _measure(network, default.input_size, fixed=bool(default.fixed_input_size))
     try:
-        cut = bool(find_cut(name, size=min(default.input_size[1:])))
+        cut = bool(find_cut(name, size=own))
     except UsageError:
         cut = False
     return {
         "parameters": sum(parameter.numel() for parameter in network.parameters()),
-        "macs": macs,
-        "input_size": min(default.input_size[1:]),
-        "features": features,
+        "macs": measured.macs,
+        "activations": measured.activations,
+        "measured_at": measured.size,
+        "input_size": own,
+        "features": measured.features,
         "cut": cut,
         "tags": tags,
         **({} if tags else {"untagged": _tag(default)}),
     }
 
 
-def _measure(network: Any, shape: tuple[int, int, int]) -> tuple[int, int]:
-    """(multiply-adds, features): features as run where that gives one vector per image, else as timm declares."""
-    counter = FlopCounterMode(display=False)
-    with torch.device("meta"), counter, torch.no_grad(), warnings.catch_warnings():
+@dataclass(frozen=True)
+class _Measured:
+    size: int
+    macs: int
+    activations: int
+    features: int
+
+
+def _measure(network: Any, shape: tuple[int, int, int], *, fixed: bool) -> _Measured:
+    """A pass at `SIDE` pixels, or at the network's own size where it takes no other."""
+    if not fixed:
+        try:
+            return _pass(network, (shape[0], SIDE, SIDE))
+        except running.FAULTS:
+            pass
+    return _pass(network, shape)
+
+
+def _pass(network: Any, shape: tuple[int, int, int]) -> _Measured:
+    """features: as run where that gives one vector per image, else as timm declares."""
+    counter, held = FlopCounterMode(display=False), Held([*network.parameters(), *network.buffers()])
+    with torch.device("meta"), counter, held, torch.no_grad(), warnings.catch_warnings():
         warnings.simplefilter("ignore")
         features = network(torch.empty(1, *shape))
-    return counter.get_total_flops() // 2, features.shape[1] if features.ndim == 2 else network.head_hidden_size
+    width = features.shape[1] if features.ndim == 2 else network.head_hidden_size
+    return _Measured(min(shape[1:]), counter.get_total_flops() // 2, held.most, width)
+
+
+class Held(TorchDispatchMode):  # type: ignore[no-untyped-call]
+    """Counts the bytes of tensors that are alive inside, but for those that were there before; `most` is the most."""
+
+    def __init__(self, before: Iterable[Tensor]) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]
+        self.most = 0
+        self._now = 0
+        self._known = {tensor.untyped_storage()._cdata for tensor in before}
+
+    def __torch_dispatch__(self, operation: Any, _types: Any, given: Any = (), named: Any = None) -> Any:
+        returned = operation(*given, **(named or {}))
+        for tensor in tree_leaves(returned):
+            if isinstance(tensor, Tensor) and (storage := tensor.untyped_storage())._cdata not in self._known:
+                self._known.add(storage._cdata)
+                self._now += storage.nbytes()
+                weakref.finalize(storage, self._let_go, storage._cdata, storage.nbytes())
+        self.most = max(self.most, self._now)
+        return returned
+
+    def _let_go(self, storage: int, size: int) -> None:
+        self._known.discard(storage)
+        self._now -= size
 
 
 def _tag(configuration: Any) -> dict[str, Any]:

@@ -4,7 +4,7 @@ import copy
 import io
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from datetime import date
 from pathlib import Path
 
@@ -40,7 +40,7 @@ def measure(runtime: Runtime) -> Rates:
     """
     facts = backbones.entry(_NETWORK)
     network = backbone.build(_NETWORK).module.to(runtime.device).to(memory_format=torch.channels_last)
-    images = torch.rand(_BATCH, 3, facts.input_size, facts.input_size, device=runtime.device)
+    images = torch.rand(_BATCH, 3, facts.measured_at, facts.measured_at, device=runtime.device)
     images = images.contiguous(memory_format=torch.channels_last)
 
     def forward() -> None:
@@ -106,6 +106,36 @@ def costs(network: Backbone, pixels: Preprocessing, runtime: Runtime, files: Seq
     with torch.no_grad():
         entering = copied.upto(below)(images).contiguous(memory_format=torch.channels_last)
     return Costs(decoding, passed, whole, stepping(upper, _of(entering, _STEP)))
+
+
+@dataclass(frozen=True)
+class Speed:
+    """How fast a network passes images of `size` pixels forward here, in float32: milliseconds of one image alone, and
+    images a second in batches of `batch`.
+    """
+
+    milliseconds: float
+    images_per_second: float
+    batch: int
+    size: int
+
+
+def passes(name: str, runtime: Runtime) -> Speed:
+    """The speed of an architecture with random weights, which is that with any; as fast as the machine now allows."""
+    size, batch = backbones.entry(name).measured_at, runtime.evaluation_batch
+    network = backbone.create(name, seed=0).eval().to(runtime.device).to(memory_format=torch.channels_last)
+
+    def seconds(count: int) -> float:
+        images = torch.rand(count, 3, size, size, device=runtime.device).contiguous(memory_format=torch.channels_last)
+
+        def forward() -> None:
+            with torch.inference_mode():
+                network(images).sum().item()  # waits for a device of its own
+
+        forward()
+        return _seconds(forward)
+
+    return Speed(1000 * seconds(1), batch / seconds(batch), batch, size)
 
 
 def _of(batch: Tensor, size: int) -> Tensor:

@@ -9,17 +9,18 @@ import fnmatch
 import functools
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
 from finetune.errors import RecipeError, printable, suggestion
-from finetune.recipe import cifar
+from finetune.recipe import cifar, family
 from finetune.recipe.section import STAGES, Stage
 
 FILE = Path(__file__).with_name("backbones.json")
+SIDE = 224  # pixels of the images that costs are given for, where a network takes them
 NAME = re.compile(r"[a-z0-9_]+(\.[a-z0-9_]+)?")
 FAMILIES = (
     "networks with stages at strides 4, 8, 16 and 32 can be cut: ResNet and its relatives, RegNet, DenseNet, ConvNeXt, "
@@ -55,15 +56,20 @@ class TagFacts:
 class BackboneFacts:
     """One architecture without its classifier.
 
-    `macs` are multiply-adds for one image of `input_size`; `features` is the length of the vector that the classifier
-    would get; `cut` says whether it can be cut into stages, without which it cannot be used here. `tags` are its
-    pretrained weights; `untagged` is the input that an architecture without any was made for (None where there are
-    tags). `stages` are those that it is cut into, from the stem up, without the head.
+    `macs` are multiply-adds for one image of `measured_at` pixels: 224, or `input_size` where it takes no other;
+    `activations` are the bytes, in float32, of what one pass of that image holds at the same time at most. `features`
+    is the length of the vector that the classifier would get; `cut` says whether it can be cut into stages, without
+    which it cannot be used here. `family` is the key of its family, if it has one. `tags` are its pretrained weights;
+    `untagged` is the input that an architecture without any was made for (None where there are tags).
+    `stages` are those that it is cut into, from the stem up, without the head.
     """
 
     name: str
+    family: str | None
     parameters: int
     macs: int
+    activations: int
+    measured_at: int
     input_size: int
     features: int
     cut: bool
@@ -112,6 +118,17 @@ def find(pattern: str) -> tuple[str, ...]:
     return tuple(name for name in names() if pattern in name)
 
 
+def grouped(chosen: Iterable[str]) -> tuple[str, ...]:
+    """The architectures family by family, in each from small to large; then those of no family by name."""
+    keys = [one.key for one in family.FAMILIES]
+
+    def place(name: str) -> tuple[int, int, str]:
+        key, parameters = family.of(name), entry(name).parameters
+        return (keys.index(key), parameters, name) if key else (len(keys), 0, name)
+
+    return tuple(sorted(chosen, key=place))
+
+
 @functools.cache
 def entry(name: str) -> BackboneFacts:
     """The facts of one architecture. Raises RecipeError for a name that is not one, with a near match."""
@@ -123,8 +140,11 @@ def entry(name: str) -> BackboneFacts:
     defaults = [tag for tag, values in row["tags"].items() if values.get("default")]
     return BackboneFacts(
         name=name,
+        family=family.of(name),
         parameters=row["parameters"],
         macs=row["macs"],
+        activations=row["activations"],
+        measured_at=row["measured_at"],
         input_size=row["input_size"],
         features=row["features"],
         cut=row["cut"],
@@ -151,8 +171,11 @@ def _of_cifar(name: str, member: cifar.Member) -> BackboneFacts:
     )
     return BackboneFacts(
         name=name,
+        family=family.of(name),
         parameters=member.parameters,
         macs=member.macs,
+        activations=member.activations,
+        measured_at=cifar.SIZE,
         input_size=cifar.SIZE,
         features=member.features,
         cut=True,

@@ -21,6 +21,7 @@ STD = (0.2470, 0.2435, 0.2616)
 STRIDES = (1, 2, 4)  # of the maps that leave stages 1 to 3
 WIDTHS = (16, 32, 64)  # channels of 3 x 3 convolutions in each of them
 EXPANSION = 4  # of a bottleneck
+MAPS_ALIVE = {False: 5, True: 18}  # without and with bottlenecks
 PUBLISHED: dict[Kind, tuple[int, ...]] = {
     "resnet": (20, 32, 44, 56, 110, 1202),
     "resnetv2": (29, 56, 110, 164, 1001),
@@ -73,6 +74,13 @@ class Member:
     def macs(self) -> int:
         """Multiply-adds of the convolutions for one image of 32 pixels."""
         return sum(one.weights * one.side**2 for one in self._convolutions())
+
+    @property
+    def activations(self) -> int:
+        """About the bytes of float32 that one pass of an image of 32 pixels holds at the same time at most: those of
+        `MAPS_ALIVE` maps as they leave the stem, as `model/listing.py` counts them.
+        """
+        return 4 * MAPS_ALIVE[self.bottleneck] * WIDTHS[0] * SIZE**2
 
     def _convolutions(self) -> Iterator[Convolution]:
         yield Convolution(3, WIDTHS[0], 3, SIZE)

@@ -29,6 +29,7 @@ PACKAGES = (
     "torch",
     "torchvision",
 )
+EVALUATION_BATCH = 8  # images that a processor is given at once wherever nothing is trained
 _RATES = "rates.json"
 _CONTROL = Path("/sys/fs/cgroup")
 

@@ -351,16 +351,6 @@ def test_report_draws_again_here_or_elsewhere(call: Call, bundle: Path, tmp_path
     assert (tmp_path / "r.html").read_bytes() == before
 
 
-def test_backbones_are_listed_by_pattern(call: Call) -> None:
-    code, out, _ = call("backbones", "resnet18")
-    assert code == 0
-    assert "11.2M" in out
-    assert "tv_in1k" in json.loads(call("backbones", "resnet1?", "--json")[1])["backbones"][0]["tags"]
-    code, _, err = call("backbones", "resnest500")
-    assert code == 2
-    assert "no backbone fits" in err
-
-
 def test_schema_is_json(call: Call) -> None:
     assert json.loads(call("schema")[1])["title"] == "finetune recipe"
 

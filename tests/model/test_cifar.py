@@ -13,6 +13,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from finetune.errors import RecipeError, WeightsError
 from finetune.model import backbone, weights
 from finetune.model.cifar import CifarNet
+from finetune.model.listing import Held
 from finetune.recipe import backbones, cifar
 from finetune.recipe.network import File
 
@@ -187,11 +188,13 @@ def test_what_the_recipe_room_says_of_a_network_is_what_is_built(name: str) -> N
     counter = FlopCounterMode(display=False)
     member = cifar.member(name)
     assert member is not None
-    with torch.device("meta"), torch.no_grad(), counter:
+    with torch.device("meta"), torch.no_grad():
         network = CifarNet(member).eval()
-        features = network(torch.empty(1, 3, 32, 32))
+        with counter, Held([*network.parameters(), *network.buffers()]) as held:
+            features = network(torch.empty(1, 3, 32, 32))
     assert facts.parameters == sum(parameter.numel() for parameter in network.parameters())
     assert facts.macs == counter.get_total_flops() // 2
+    assert facts.activations == pytest.approx(held.most, rel=0.2)
     assert facts.features == features.shape[1]
     assert (facts.input_size, facts.tags, facts.default_tag) == (32, {}, None)
     assert facts.tag() == facts.untagged

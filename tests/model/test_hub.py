@@ -106,6 +106,16 @@ def test_a_file_in_the_cache_needs_no_network(cache: Path) -> None:
     hub.check(file, SHA256)
 
 
+def test_what_is_in_the_cache_is_known_without_asking(cache: Path) -> None:
+    others = ["timm/test_resnet.other", "timm/test_vit.r160_in1k"]
+    assert hub.cached([REPOSITORY, *others]) == frozenset()
+    path = put_in_cache(cache, WEIGHTS)
+    assert hub.cached([REPOSITORY, *others]) == {REPOSITORY}
+    (path.parent / "config.json").touch()
+    path.unlink()  # what is left of it is not its weights
+    assert hub.cached([REPOSITORY, *others]) == frozenset()
+
+
 def test_a_file_that_is_not_what_the_hub_announced_is_refused_with_what_to_delete(cache: Path) -> None:
     file = HubFile(put_in_cache(cache, WEIGHTS[:-1]), COMMIT)
     with pytest.raises(WeightsError, match=rf"is damaged: its SHA-256 is .*; delete \S+{SHA256} and run again"):

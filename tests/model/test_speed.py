@@ -23,6 +23,30 @@ def test_the_rates_of_this_machine_are_positive_and_dated(monkeypatch: pytest.Mo
     assert rates.measured.count("-") == 2
 
 
+def test_a_network_is_timed_by_name_alone_and_in_batches(monkeypatch: pytest.MonkeyPatch) -> None:
+    """By a clock that every pass moves by 2 s and 1 s for each image."""
+    now, seen = [0.0], []
+    monkeypatch.setattr(speed.time, "perf_counter", lambda: now[0])
+    real = backbone.create
+
+    def slow(name: str, *, seed: int) -> torch.nn.Module:
+        network = real(name, seed=seed)
+
+        def forward(images: torch.Tensor) -> torch.Tensor:
+            assert not network.training
+            now[0] += 2 + len(images)
+            seen.append(tuple(images.shape))
+            return images
+
+        network.forward = forward  # type: ignore[method-assign]
+        return network
+
+    monkeypatch.setattr(backbone, "create", slow)
+    found = speed.passes("test_resnet", start("float32"))
+    assert found == speed.Speed(milliseconds=3000, images_per_second=0.8, batch=8, size=224)
+    assert set(seen) == {(1, 3, 224, 224), (8, 3, 224, 224)}
+
+
 @pytest.fixture
 def network() -> Backbone:
     return backbone.build("test_resnet", size=64)

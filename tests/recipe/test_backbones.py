@@ -18,6 +18,8 @@ def test_every_architecture_has_facts_that_make_sense() -> None:
         assert facts.cut == (name in names)
         assert facts.parameters > 0
         assert facts.macs > 0
+        assert facts.activations > 4 * 3 * facts.measured_at**2
+        assert facts.measured_at in (224, facts.input_size)
         assert facts.features > 0
         assert (facts.default_tag is None) == (not facts.tags) == (facts.untagged is not None)
         for tag in (facts.tag(), *facts.tags.values()):

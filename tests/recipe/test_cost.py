@@ -2,6 +2,7 @@
 
 import pytest
 
+from finetune.recipe import backbones
 from finetune.recipe.cost import (
     SHARES,
     Costs,
@@ -9,7 +10,9 @@ from finetune.recipe.cost import (
     duration,
     estimate,
     fitting,
+    gmacs,
     image_size,
+    memory,
     passing,
     shares,
     with_backbone,
@@ -47,6 +50,19 @@ def test_another_backbone_is_asked_at_the_size_of_its_own_weights() -> None:
     assert image_size(recipe(), choice) == 160
     assert image_size(recipe(images={"size": 96}), choice) == 96
     assert costs(recipe(), RATES, backbone=choice) == costs(recipe(backbone={"name": "test_resnet"}), RATES)
+
+
+def test_multiply_adds_are_known_at_224_pixels_and_grow_with_the_square_of_the_side() -> None:
+    small = recipe(backbone={"name": "test_resnet"})  # made for 160 pixels
+    known = backbones.entry("test_resnet")
+    assert (known.measured_at, known.input_size) == (224, 160)
+    assert gmacs(small) == pytest.approx(known.macs / 1e9 * (160 / 224) ** 2)
+    assert gmacs(small, BackboneChoice(name="resnet50")) == pytest.approx(GMACS, rel=0.01)
+
+
+def test_memory_is_parameters_and_what_a_batch_keeps_at_work() -> None:
+    known = backbones.entry("resnet50")
+    assert memory(known) == 4 * known.parameters + 2 * 8 * known.activations
 
 
 def test_the_size_is_the_recipe_s_or_that_of_the_weights() -> None:
