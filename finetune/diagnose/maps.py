@@ -1,14 +1,15 @@
 """Where in an image a classifier sees its answer: class-activation maps; the only importer of captum.
 
-A map says what speaks for a class as far as the last stage knows of places. It is no proof of what was learnt.
+A map says what speaks for a class, and where the stages of the network see it. It is no proof of what was learnt.
 """
 
 from collections.abc import Sequence
 
 import numpy as np
 import torch
-from captum.attr import LayerAttribution, LayerGradCam
+from captum.attr import LayerAttribution, LayerGradientXActivation
 from PIL import Image
+from torch import Tensor
 
 from finetune.bundle.facts import dump
 from finetune.data import decode
@@ -24,7 +25,7 @@ from finetune.views import evaluation_view
 
 Frame = tuple[float, float, float, float]
 
-METHOD = "Grad-CAM (Selvaraju et al. 2017)"
+METHOD = "HiResCAM (Draelos and Carin 2020), the mean of stages"
 
 _BATCH = 8
 _COLOUR = np.array([255.0, 60.0, 0.0])
@@ -33,39 +34,46 @@ _CROPPED = 0.5  # how far what the network was not shown fades to white
 
 
 def maps(
-    classifier: Classifier, images: np.ndarray, classes: Sequence[int] | np.ndarray, *, stage: str | None = None
+    classifier: Classifier,
+    images: np.ndarray,
+    classes: Sequence[int] | np.ndarray,
+    *,
+    stages: Sequence[str] | None = None,
 ) -> np.ndarray:
-    """What in each image speaks for a class (above 0) and against it (below 0): float32 (n, h, w), in no unit.
+    """What in each image speaks for a class: float32 (n, h, w) in 0..1, in no unit; 0 everywhere where nothing does.
 
-    images: uint8 (n, h, w, 3), as the classifier is given them; classes: (n,) int, places in its logits. The map of
-    what leaves the last module of a stage, each channel weighed by its mean gradient, brought up to the image
-    bilinearly. stage None: the last one that the head sees. Selvaraju et al. 2017, Grad-CAM, section 3, before its last
-    step, which takes everything below 0 for 0. The classifier is put in evaluation mode. Raises UsageError for a stage
-    that has no such map, or that the head sees nothing of.
+    images: uint8 (n, h, w, 3), as the classifier is given them; classes: (n,) int, places in its logits. Of each stage
+    what leaves its last module is multiplied by the gradient of the logit there, place by place, and summed over
+    channels (Draelos and Carin 2020, Use HiResCAM instead of Grad-CAM for faithful explanations of convolutional neural
+    networks, section 3.2). What is above 0, brought up to the image bilinearly and divided by its maximum, is averaged
+    over the stages, since early ones know better where something is (Jiang et al. 2021, LayerCAM, IEEE Transactions on
+    Image Processing 30, section III, who take the maximum; the mean lies on planted objects more often). stages None:
+    all that the head sees or builds on. The classifier is put in evaluation mode. Raises UsageError for a stage that
+    there is not, or that the head sees nothing of.
     """
-    seen = last(classifier)
-    chosen = seen if stage is None else stage
-    names = tuple(classifier.cut.stages)
-    if chosen not in names[1 : names.index(seen) + 1]:
-        raise UsageError(f"{printable(chosen)!r} has no map that the head sees; its last stage is {seen}")
+    seen = below(classifier)
+    chosen = seen if stages is None else tuple(stages)
+    if not chosen or not set(chosen) <= set(seen):
+        named = printable(", ".join(chosen))
+        raise UsageError(f"no map can be drawn of stages {named!r}; choose from those the head sees: {', '.join(seen)}")
+    ends = [classifier.cut.cut.ends[classifier.cut.cut.position(stage) - 1] for stage in chosen]
+    method = LayerGradientXActivation(classifier, [classifier.backbone.get_submodule(end) for end in ends])
     device = next(classifier.parameters()).device
-    layer = classifier.backbone.get_submodule(classifier.cut.cut.ends[names.index(chosen) - 1])
     classifier.eval()
-    method = LayerGradCam(classifier, layer)
     found = []
     for start in range(0, len(images), _BATCH):
         some = torch.from_numpy(images[start : start + _BATCH]).permute(0, 3, 1, 2).to(device)
         target = torch.as_tensor(np.asarray(classes[start : start + _BATCH], dtype=np.int64), device=device)
         given = some.float().requires_grad_()  # a gradient flows, whatever of the classifier is frozen
-        coarse = method.attribute(given, target=target, attr_dim_summation=True)
-        fine = LayerAttribution.interpolate(coarse.detach(), tuple(images.shape[1:3]), "bilinear")
-        found.append(fine[:, 0].float().cpu().numpy())
+        parts = method.attribute(given, target=target)
+        fine = torch.stack([_brought_up(one.detach(), images.shape[1:3]) for one in parts])
+        found.append(fine.mean(dim=0).cpu().numpy())
     return np.concatenate(found) if found else np.zeros(images.shape[:3], dtype=np.float32)
 
 
-def last(classifier: Classifier) -> str:
-    """The last stage that the head sees."""
-    return max(classifier.seen, key=classifier.cut.cut.position)
+def below(classifier: Classifier) -> tuple[str, ...]:
+    """The stages whose maps the head sees or builds on, upwards."""
+    return tuple(classifier.cut.stages)[1 : max(map(classifier.cut.cut.position, classifier.seen)) + 1]
 
 
 def files(
@@ -75,8 +83,8 @@ def files(
     preprocessing: Preprocessing,
 ) -> dict[str, bytes]:
     """`evidence/maps.jpg`, the thumbnails of the worst mistakes in the places that they have in
-    `evidence/thumbnails.jpg`, each under the map of what was answered, and `evidence/maps.json`: method, layer, keys,
-    and where each map is highest, x and y in 0..1 of the tile. Nothing where nothing is wrong.
+    `evidence/thumbnails.jpg`, each under the map of what was answered, and `evidence/maps.json`: method, stages, keys,
+    and where each map is highest, x and y in 0..1 of the tile, null for one that is 0. Nothing where nothing is wrong.
 
     Of several labels the map is that of the one with the surest wrong answer. What the network was not shown is faded.
     Raises UnreadableImage.
@@ -93,7 +101,7 @@ def files(
     drawn = [over(tile, one, frame) for tile, one, frame in zip(small, found, frames, strict=True)]
     said = {
         "method": METHOD,
-        "layer": last(classifier),
+        "stages": below(classifier),
         "keys": [sample.key for sample in samples],
         "peaks": [_peak(one, frame) for one, frame in zip(found, frames, strict=True)],
     }
@@ -103,13 +111,12 @@ def files(
 
 def over(tile: np.ndarray, found: np.ndarray, frame: Frame) -> np.ndarray:
     """A tile, uint8 (side, side, 3), under a map, float (h, w), of the part of it in the frame: left, top, width and
-    height in 0..1. Only what is above 0 is drawn, the strongest where the map is highest.
+    height in 0..1. It is drawn the strongest where the map is highest, and not at all where that is 0.
     """
     side = len(tile)
     left, top, right, bottom = (round(side * end) for end in (*frame[:2], frame[0] + frame[2], frame[1] + frame[3]))
     size = (max(1, right - left), max(1, bottom - top))
     strength = np.asarray(Image.fromarray(found.astype(np.float32)).resize(size, Image.Resampling.BILINEAR))
-    strength = np.maximum(strength, 0)
     strength = _STRENGTH * (strength / strength.max() if strength.any() else strength)[:, :, None]
     pixels = tile.astype(np.float64)
     inside = pixels[top : top + size[1], left : left + size[0]]
@@ -117,6 +124,14 @@ def over(tile: np.ndarray, found: np.ndarray, frame: Frame) -> np.ndarray:
     pixels += _CROPPED * (255 - pixels)
     pixels[top : top + size[1], left : left + size[0]] = drawn
     return np.asarray(np.rint(pixels).astype(np.uint8))
+
+
+def _brought_up(attribution: Tensor, size: tuple[int, int]) -> Tensor:
+    """What speaks for the class by one stage, (n, channels, h, w) -> (n, *size) float32 in 0..1."""
+    for_it = attribution.float().sum(dim=1, keepdim=True).clamp(min=0)
+    fine: Tensor = LayerAttribution.interpolate(for_it, size, "bilinear")[:, 0]
+    highest = fine.amax(dim=(1, 2), keepdim=True)
+    return fine / torch.where(highest > 0, highest, 1)
 
 
 def _answered(predictions: Predictions) -> np.ndarray:
@@ -140,8 +155,10 @@ def _frame(sample: Sample, preprocessing: Preprocessing) -> Frame:
     return (1 - across) / 2, (1 - down) / 2, across, down
 
 
-def _peak(found: np.ndarray, frame: Frame) -> list[float]:
-    """Where a map is highest, x and y in 0..1 of the tile."""
+def _peak(found: np.ndarray, frame: Frame) -> list[float] | None:
+    """Where a map is highest, x and y in 0..1 of the tile; None where nothing speaks for the class."""
+    if not found.any():
+        return None
     height, width = found.shape
     y, x = divmod(int(found.argmax()), width)
     return [round(frame[0] + frame[2] * (x + 0.5) / width, 4), round(frame[1] + frame[3] * (y + 0.5) / height, 4)]

@@ -20,12 +20,12 @@ class Tiles(Record):
 
 
 class Maps(Record):
-    """Class-activation maps, in the places of the thumbnails; `layer`: what they were taken from."""
+    """Class-activation maps, in the places of the thumbnails; `stages`: what they were taken from."""
 
     method: str = ""
-    layer: str = ""
+    stages: list[str] = Field(default_factory=list, max_length=10)
     keys: list[str]
-    peaks: list[Point] = Field(default_factory=list)
+    peaks: list[Point | None] = Field(default_factory=list)
 
 
 class Embedding(Record):

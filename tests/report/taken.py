@@ -104,8 +104,8 @@ def write(bundle, predictions, *, part="test", side=48, suspected=6, tsne=True, 
     if bundle.has("evidence/thumbnails.json"):
         worst = bundle.read_json("evidence/thumbnails.json")
         bundle.write("evidence/maps.jpg", mosaic(len(worst), 96, 10, seed=3))
-        maps = {"method": "layer Grad-CAM", "layer": "stage4", "keys": worst, "peaks": [[0.5, 0.4]] * len(worst)}
-        bundle.write_json("evidence/maps.json", maps)
+        maps = {"method": "HiResCAM", "stages": ["stage3", "stage4"], "keys": worst}
+        bundle.write_json("evidence/maps.json", maps | {"peaks": [[0.5, 0.4]] * len(worst)})
     bundle.write_json("evidence/corruptions.json", _corruptions(hits, keys, part, generator))
     bundle.write_json("evidence/slices.json", _slices(hits, generator))
     bundle.write_json("evidence/audit.json", _audit(predictions, suspected))

@@ -72,10 +72,12 @@ def attacked(make_chosen, answers):
         ("audit", ("check", "kind", "severity", "text")),
         ("slices", ("fact", "slice")),
         ("corruptions", ("kind", "unit")),
-        ("maps", ("method", "layer")),
+        ("maps", ("method",)),
         ("embedding", ("reason",)),
     ):
         value = bundle.read_json(f"evidence/{name}.json")
+        if name == "maps":
+            value["stages"] = list(HOSTILE)[:10]
         rows = value if isinstance(value, list) else value.get("findings") or value.get("rows") or [value]
         for place, row in enumerate(rows):
             row |= dict.fromkeys(texts, HOSTILE[place % len(HOSTILE)])
