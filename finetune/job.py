@@ -381,12 +381,12 @@ def _evidence(job: Job, training: Training, measured: dict[str, Predictions], fo
     """The worst mistakes on images that were held out, answers of what ships to compare with, and views."""
     split = job.surveyed.split
     own, images = measured.get("test", measured.get("validation")), split.test if len(split.test) else split.validation
+    shown = mistakes.files(folds, split.held_out) if folds else mistakes.files(own, images) if own else {}
+    for name, data in shown.items():
+        job.bundle.write(name, data)
     if folds:
-        mistakes.write(job.bundle, folds, split.held_out)
         images = reference.few(split.train)
         own = _predict(job, training, images, "reference")
-    elif own:
-        mistakes.write(job.bundle, own, images)
     if own:
         reference.write(job.bundle, own, images, training.setting.preprocessing)
     examples.write(job.bundle, training.setting)

@@ -3,5 +3,6 @@
 from finetune.bundle.durable import sync_folder, write_atomically
 from finetune.bundle.folder import UNSEALED, Bundle
 from finetune.bundle.timings import Timings
+from finetune.bundle.unwritten import Unwritten
 
-__all__ = ["UNSEALED", "Bundle", "Timings", "sync_folder", "write_atomically"]
+__all__ = ["UNSEALED", "Bundle", "Timings", "Unwritten", "sync_folder", "write_atomically"]

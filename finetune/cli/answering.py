@@ -3,6 +3,7 @@
 import csv
 import io
 import json
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -11,8 +12,9 @@ import click
 import numpy as np
 
 if TYPE_CHECKING:
+    from finetune.diagnose.elsewhere import Elsewhere
     from finetune.errors import UnreadableImage
-    from finetune.predict import Predictor
+    from finetune.predict import Predictor, Score
 
 _PATH = click.Path(path_type=Path)
 _JSON = click.option("--json", "as_json", is_flag=True, help="One JSON object on standard output.")
@@ -63,78 +65,128 @@ def predict(bundle: Path, paths: tuple[Path, ...], output: Path | None, top: int
 @click.argument("bundle", metavar="BUNDLE", type=_PATH)
 @click.argument("folder", metavar="[FOLDER|TABLE]", type=_PATH, required=False)
 @click.option("--output", type=_PATH, help="Write a .csv or .jsonl file with a row for each image.")
+@click.option("--html", "page", type=_PATH, help="Write the report on these images to this file.")
 @click.option("--evidence", is_flag=True, help="Take all evidence of the bundle's own images into it, for its report.")
 @_JSON
-def evaluate(bundle: Path, folder: Path | None, output: Path | None, evidence: bool, as_json: bool) -> None:
-    """Score a bundle on labelled images: class folders with the names that it knows, or a table.
+def evaluate(
+    bundle: Path, folder: Path | None, output: Path | None, page: Path | None, evidence: bool, as_json: bool
+) -> None:
+    """Score a bundle on labelled images, and say how they differ from its own: class folders with the names that it
+    knows, or a table.
 
     With --evidence, and then also without images: look at the images that it was tested on once more, and add what is
     found to the bundle and to its report.
     """
     from finetune.bundle import Bundle
     from finetune.cli.show import watch
-    from finetune.cli.wording import scores_table
     from finetune.errors import UsageError, printable
-    from finetune.scores.drift import difference
     from finetune.starter import must_be_a_place, must_exist
 
     must_exist(bundle)
     if folder is None:
         if not evidence:
             raise UsageError("nothing to evaluate on: name a folder or a table of labelled images, or say --evidence")
-        if output:
-            raise UsageError("--output has no effect without images to score; name a folder or a table of them")
+        for option in (name for name, value in (("--output", output), ("--html", page)) if value):
+            raise UsageError(f"{option} has no effect without images to score; name a folder or a table of them")
     else:
         must_exist(folder)
+    if output and output.suffix.lower() not in (".csv", ".jsonl"):
+        raise UsageError(f"--output {printable(str(output))!r} is neither .csv nor .jsonl")
+    if output:
+        must_be_a_place(output)
+    if page:
+        must_be_a_place(page, option="--html")
     if evidence:
         _take_evidence(bundle, quiet=as_json)
     if folder is None:
         if as_json:
             click.echo(json.dumps({"bundle": str(bundle), "evidence": _evidence(bundle)}, indent=1))
         return
-    if output and output.suffix.lower() not in (".csv", ".jsonl"):
-        raise UsageError(f"--output {printable(str(output))!r} is neither .csv nor .jsonl")
-    if output:
-        must_be_a_place(output)
     with watch() as show:
+        from finetune.diagnose import elsewhere
         from finetune.predict import load, score_folder
 
-        predictor = load(bundle)
+        predictor, opened = load(bundle), Bundle.open(bundle)
         result = score_folder(predictor, folder, check=lambda done, total: show.progress("evaluating", done, total))
-    predictions, catalog = result.predictions, result.catalog
-    opened = Bundle.open(bundle)
-    without = [row["class"] for row in result.scores["per_class"] if not row["support"]]
-    name = "subset_accuracy" if predictions.multilabel else "accuracy"
-    own = opened.metrics.get("test", {}).get(name, {})
-    drift = difference(own, result.scores[name])
-    learnt = {row["sha256"] for row in opened.catalog if row["split"] in ("train", "validation")}
-    seen = sum(sample.sha256 in learnt for sample in catalog.samples)
+        found = elsewhere.compared(
+            opened, predictor, result, check=lambda done, total: show.progress("looking at images", done, total)
+        )
+        if page:
+            from finetune.report import render
+
+            drawn = elsewhere.evaluation(
+                opened,
+                predictor,
+                result,
+                found,
+                command=("finetune", *sys.argv[1:]),
+                source=folder,
+                check=lambda what: lambda done, total: show.progress(what, done, total),
+            )
+            page.write_text(render(drawn), encoding="utf-8")
+    if page:
+        click.echo(f"page written to {printable(str(page))}", err=True)
     if output:
         rows = [
             {**_row(sample.key, logits, predictor, 1), "label": "|".join(sample.labels)}
-            for sample, logits in zip(catalog.samples, predictions.logits, strict=True)
+            for sample, logits in zip(result.catalog.samples, result.predictions.logits, strict=True)
         ]
         _give(rows, output=output, as_json=False, top=1)
     if as_json:
-        left_out = [[left.key, left.reason] for left in catalog.left_out]
-        facts = {"bundle": str(bundle), "images": len(catalog), "seen_in_training": seen, "left_out": left_out}
-        facts |= {"classes_without_images": without, "against_own_test_images": drift}
-        click.echo(json.dumps({**facts, "scores": result.scores}, indent=1, allow_nan=False))
-        return
-    for left in catalog.left_out:
+        click.echo(json.dumps(_evaluated(bundle, result, found), indent=1, allow_nan=False))
+    else:
+        _say_evaluated(result, found)
+
+
+def _evaluated(bundle: Path, result: "Score", found: "Elsewhere") -> dict[str, Any]:
+    drift = found.drift
+    return {
+        "bundle": str(bundle),
+        "images": len(result.catalog),
+        "seen_in_training": len(found.seen),
+        "seen_when_scored": len(found.own),
+        "left_out": [[left.key, left.reason] for left in result.catalog.left_out],
+        "classes_without_images": _without(result),
+        "against_own_test_images": drift["difference"] if drift and drift["part"] == "test" else None,
+        "drift": drift,
+        "scores": result.scores,
+    }
+
+
+def _say_evaluated(result: "Score", found: "Elsewhere") -> None:
+    from finetune.cli.wording import fitted, scores_table
+    from finetune.errors import printable
+
+    for left in result.catalog.left_out:
         click.echo(f"left out: {left.key}: {left.reason}", err=True)
-    click.echo(scores_table(result.scores, images=len(catalog)))
-    if without:
+    click.echo(scores_table(result.scores, images=len(result.catalog)))
+    if without := _without(result):
         click.echo(f"classes without images here: {', '.join(map(printable, without))}")
-    if drift:
-        change = f"{drift['value']:+.3f} [{drift['low']:+.3f}, {drift['high']:+.3f}]"
-        verdict = "these images are answered differently" if drift["differs"] else "no difference is shown"
-        click.echo(f"against the bundle's own test images ({own['value']:.3f}): {change}\n{verdict}")
-    if seen:
-        click.echo(
-            f"{seen} of these images are among those that the bundle was trained or chosen on, byte for byte:\n"
-            "the scores are optimistic"
+    for line in (*_drift(found), *found.notes):
+        click.echo("\n".join(fitted(line)))
+
+
+def _drift(found: "Elsewhere") -> list[str]:
+    """How the images differ from the bundle's own, in sentences."""
+    from pydantic import TypeAdapter
+
+    from finetune.report import drifted
+    from finetune.report.looked import Compared
+
+    if found.drift is None:
+        return ["the bundle was scored on no images, so there are none to compare these with"]
+    said = TypeAdapter(Compared).validate_python(found.drift)
+    lines = [*drifted.differing(said), *drifted.scored(said)]
+    if found.lacking:
+        lines.append(
+            f"not compared, for it is not known of the bundle's own images: {', '.join(found.lacking)};\n"
+            "`finetune evaluate BUNDLE --evidence` takes it"
         )
+    return lines
+
+
+def _without(result: "Score") -> list[str]:
+    return [row["class"] for row in result.scores["per_class"] if not row["support"]]
 
 
 def _take_evidence(bundle: Path, *, quiet: bool) -> None:

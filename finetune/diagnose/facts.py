@@ -10,23 +10,30 @@ Fact = float | str | None
 
 
 def files(asked: Asked, memory: Looks, *, threads: int, check: Check | None = None) -> dict[str, bytes]:
-    """`evidence/facts.json`, what `audit.look` says of every asked image, its camera and its group; and
-    `evidence/slices.json`, the scores of images that have a fact in common.
+    """`evidence/facts.json`, the facts of every asked image; and `evidence/slices.json`, the scores of images that have
+    a fact in common.
+    """
+    found = taken(asked, memory, threads=threads, check=check)
+    said = {"part": asked.part, "keys": list(asked.catalog.keys), "facts": found}
+    return {
+        "evidence/facts.json": dump(said),
+        "evidence/slices.json": dump(slices(asked.predictions, found)),
+    }
+
+
+def taken(asked: Asked, memory: Looks, *, threads: int, check: Check | None = None) -> dict[str, list[Fact]]:
+    """What `audit.look` says of every asked image, its camera and its group: by name a value for each, in order.
 
     Looks are remembered, so that a check before or after does not take them again. An image that cannot be read any
     more has None for all but its group.
     """
     found, _ = looks(asked.catalog, threads=threads, known=memory, progress=check)
-    taken = [found.get(key) for key in asked.catalog.keys]
+    seen = [found.get(key) for key in asked.catalog.keys]
     facts: dict[str, list[Fact]] = {
-        name: [None if look is None else value(look) for look in taken] for name, value in _FACTS.items()
+        name: [None if look is None else value(look) for look in seen] for name, value in _FACTS.items()
     }
     facts["group"] = [sample.group for sample in asked.catalog.samples]
-    said = {"part": asked.part, "keys": list(asked.catalog.keys), "facts": facts}
-    return {
-        "evidence/facts.json": dump(said),
-        "evidence/slices.json": dump(slices(asked.predictions, facts)),
-    }
+    return facts
 
 
 def _camera(look: Look) -> str | None:

@@ -6,7 +6,7 @@ import math
 import numpy as np
 from PIL import Image
 
-from finetune.bundle import Bundle
+from finetune.bundle.facts import dump
 from finetune.data import decode
 from finetune.data.catalog import Catalog
 from finetune.data.decode import Preprocessing
@@ -36,19 +36,20 @@ def worst(predictions: Predictions, *, most: int = MOST) -> np.ndarray:
     return places[np.argsort(-confidence[places], kind="stable")][:most]
 
 
-def write(bundle: Bundle, predictions: Predictions, catalog: Catalog) -> None:
-    """Writes `evidence/thumbnails.jpg`, tiles of 96 pixels, ten to a row, and `evidence/thumbnails.json`, their keys.
+def files(predictions: Predictions, catalog: Catalog) -> dict[str, bytes]:
+    """`evidence/thumbnails.jpg`, tiles of 96 pixels, ten to a row, and `evidence/thumbnails.json`, their keys; nothing
+    where nothing is wrong.
 
     The tiles are drawn from pixels alone: nothing of a file's metadata comes along.
     """
     places = worst(predictions)
     if not len(places):
-        return
+        return {}
     sprite = Image.new("RGB", (SIDE * min(PER_ROW, len(places)), SIDE * math.ceil(len(places) / PER_ROW)), "white")
     for number, place in enumerate(places):
         tile = decode.working_image(decode.read(catalog.samples[place].file), _THUMBNAIL)
         sprite.paste(Image.fromarray(tile), (SIDE * (number % PER_ROW), SIDE * (number // PER_ROW)))
     picture = io.BytesIO()
     sprite.save(picture, "JPEG", quality=80)
-    bundle.write("evidence/thumbnails.jpg", picture.getvalue())
-    bundle.write_json("evidence/thumbnails.json", [catalog.samples[place].key for place in places])
+    keys = [catalog.samples[place].key for place in places]
+    return {"evidence/thumbnails.jpg": picture.getvalue(), "evidence/thumbnails.json": dump(keys)}

@@ -10,7 +10,7 @@ from finetune.bundle import Bundle
 from finetune.recipe.plan import Plan
 from finetune.report import pictured
 from finetune.report.course import Curve, Epoch, Fold, Head, Timing, Way
-from finetune.report.looked import Audited, Corruptions, Slice
+from finetune.report.looked import Audited, Corruptions, Drift, Slice
 from finetune.report.pictured import Gallery, Mapped, Mistake, Plane, Views
 from finetune.report.reading import checked, damaged, read
 from finetune.report.records import Facts, Metrics, Score, Scores, Thresholds
@@ -26,7 +26,8 @@ class Evidence:
     """Everything that a report shows. `heads`: those that cross-validation tried; `ways`: those that `auto` tried, in
     order; `folds`: in which every image was held out, if it was; `sprite`: JPEG bytes of the thumbnails; `seconds`: by
     part of the run; `memory`, `device_memory`: the most bytes that it held; `gallery`: every image whose answer counts;
-    `slices`: None where none were asked about.
+    `slices`: None where none were asked about. `drift`: where all this is of other images than the run's, how they
+    differ; None for a run.
     """
 
     facts: Facts
@@ -56,6 +57,7 @@ class Evidence:
     seconds: tuple[tuple[str, float], ...]
     memory: Value
     device_memory: Value
+    drift: Drift | None = None
 
     @property
     def part(self) -> Part:
@@ -120,6 +122,7 @@ def gather(bundle: Bundle) -> Evidence:
         seconds=tuple((one.part, one.seconds) for one in timings),
         memory=_most([one.memory for one in timings], "memory"),
         device_memory=_most([one.device_memory for one in timings], "device_memory"),
+        drift=read(Drift, bundle, "drift.json"),
     )
 
 

@@ -13,7 +13,7 @@ from finetune.report.stages import stages
 
 
 def what_exactly_is_this(evidence: Evidence) -> Section:
-    """Everything that it takes to make the same again."""
+    """Everything that it takes to make the same again; of new images how the classifier came about."""
     parts = (repeat(evidence), weights(evidence), plan(evidence), recipe(evidence), files(evidence))
     return section("exactly", "What exactly is this?", "What exactly", *parts)
 
@@ -22,6 +22,7 @@ def repeat(evidence: Evidence) -> Part:
     """The command, the versions and the machine's settings that lead to this bundle again, and what memory it took."""
     facts = evidence.facts
     values = {
+        "elsewhere": evidence.drift is not None,
         "command": shlex.join(facts.command),
         "commit": facts.commit,
         "settings": _pairs(facts.decided) + _pairs(facts.preprocessing),

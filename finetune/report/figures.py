@@ -126,6 +126,12 @@ def plainly(figure: Figure) -> Shown | str:
     return words.NOTHING if plain is None else shown(f"{plain:.4g}", source)
 
 
+def briefly(figure: Figure) -> Shown | str:
+    """'0.312', '78.9', '1,024': about three digits."""
+    plain, source = _parted(figure)
+    return words.NOTHING if plain is None else shown(words.briefly(plain), source)
+
+
 def in_words(score: Score) -> Shown | str:
     """'About 9 in 10', to begin a sentence with."""
     text = words.in_words(score)

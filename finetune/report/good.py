@@ -3,8 +3,8 @@
 import math
 from dataclasses import dataclass
 
+from finetune.report import drifted, trials, words
 from finetune.report import folds as in_folds
-from finetune.report import trials, words
 from finetune.report.evidence import Evidence
 from finetune.report.records import Score, Scores
 from finetune.report.section import ALL_RIGHT, Part, Section, answered_by, called, counted, section
@@ -22,8 +22,8 @@ class Row:
 
 
 def how_good_is_it(evidence: Evidence) -> Section:
-    """One number, what it has to be compared with, and the rest."""
-    parts = (headline(evidence), against(evidence), scores(evidence), folds(evidence))
+    """One number, what it has to be compared with, and the rest; of new images first how they differ from the own."""
+    parts = (headline(evidence), drifted.drift(evidence), against(evidence), scores(evidence), folds(evidence))
     return section("good", "How good is it?", "How good", *parts)
 
 
@@ -55,7 +55,7 @@ def against(evidence: Evidence) -> Part | None:
     """The score beside that of a head on the frozen network, where that is known, and of always saying one class."""
     scores = evidence.scores
     score, guess = _main(scores), _commonest(scores) if scores else None
-    if scores is None or score is None:
+    if scores is None or score is None or evidence.drift:
         return None
     untrained = not evidence.epochs or trials.undone(evidence)
     frozen = trials.shipped(evidence) == 0 if evidence.ways else bool(evidence.heads) and untrained

@@ -66,6 +66,85 @@ class Corruptions(Record):
     rows: list[Corruption]
 
 
+class Known(Record):
+    """Facts of images, by name a value for each of the keys."""
+
+    part: str
+    keys: list[str]
+    facts: dict[str, list[float | int | str | None]]
+
+
+class Difference(Score):
+    """A difference of two scores; `differs`: whether its interval leaves out 0."""
+
+    differs: bool = False
+
+
+class Shift(Record):
+    """A fact of new images beside that of the own: medians, and how often a new one is above an own one."""
+
+    fact: str
+    images: int = Field(ge=0)
+    own_images: int = Field(ge=0)
+    own: float
+    new: float
+    above: Score | None = None
+    p: float | None = None
+    p_holm: float | None = None
+    differs: bool = False
+
+
+class SharesRow(Record):
+    """Which share of the images has one name, among the own and among the new."""
+
+    name: str
+    own: Score
+    new: Score
+    difference: Difference | None = None
+
+
+class Shares(Record):
+    """How the images divide over classes, or over what a fact says."""
+
+    fact: str
+    p: float | None = None
+    p_holm: float | None = None
+    differs: bool = False
+    rows: list[SharesRow]
+
+
+class Mix(Record):
+    """What other shares of the classes alone would make of the accuracy, and how far the new accuracy is from that."""
+
+    expected: Score | None = None
+    difference: Difference | None = None
+    reason: str = ""
+
+
+class Compared(Record):
+    """New images beside those that the bundle was scored on, as `scores.drift` has it."""
+
+    part: str
+    folds: int = 0
+    images: int = Field(ge=0)
+    own_images: int = Field(ge=0)
+    score: str
+    own: Score
+    new: Score
+    difference: Difference | None = None
+    mix: Mix | None = None
+    facts: list[Shift]
+    shares: list[Shares]
+
+
+class Drift(Record):
+    """New images: where they are from, the facts that are not known of the bundle's own, and how they compare."""
+
+    source: str = ""
+    lacking: list[str] = Field(default_factory=list)
+    compared: Compared | None = None
+
+
 class Slice(Record):
     """Images that a fact has in common against all others; `differs`: whether that survives the correction of Holm."""
 

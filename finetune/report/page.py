@@ -16,7 +16,7 @@ from finetune.bundle import Bundle
 from finetune.errors import printable
 from finetune.report import figures, script, sourced
 from finetune.report.evidence import Evidence, gather
-from finetune.report.questions import QUESTIONS
+from finetune.report.questions import OF_NEW_IMAGES, QUESTIONS
 
 PAGE = "report.html"
 LONGEST_TEXT = 300  # of one name or line
@@ -36,7 +36,7 @@ def render(bundle: Bundle) -> str:
 
 def page(evidence: Evidence) -> str:
     """The report of the evidence as HTML."""
-    sections = [make(evidence) for make in QUESTIONS]
+    sections = [make(evidence) for make in (OF_NEW_IMAGES if evidence.drift else QUESTIONS)]
     data = script.data(evidence)
     return (
         environment()
@@ -85,6 +85,7 @@ def environment() -> Environment:
         "counted": figures.counted,
         "less": figures.less,
         "plainly": figures.plainly,
+        "briefly": figures.briefly,
         "path": _path,
         "percent": _percent,
         "cut": _cut,

@@ -1,4 +1,4 @@
-"""The ten questions that a report answers, in order."""
+"""The ten questions that a report answers, in order; and those of them that new images answer."""
 
 from collections.abc import Callable
 
@@ -26,4 +26,10 @@ QUESTIONS: tuple[Callable[[Evidence], Section], ...] = (
     what_would_help,
     how_did_it_learn,
     what_exactly_is_this,
+)
+
+OF_NEW_IMAGES = tuple(
+    question
+    for question in QUESTIONS
+    if question not in (how_robust_is_it, what_would_help, how_did_it_learn)  # the bundle's own report answers them
 )

@@ -44,6 +44,8 @@ def missing(what: str, how: str = "finetune evaluate BUNDLE --evidence") -> Part
 
 def called(evidence: Evidence) -> str:
     """What to call the images whose scores speak."""
+    if evidence.drift:
+        return "new"
     return "held-out" if evidence.folds else PARTS[evidence.part]
 
 

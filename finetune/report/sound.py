@@ -7,7 +7,7 @@ from itertools import groupby
 from finetune.report import trials
 from finetune.report.evidence import Evidence
 from finetune.report.looked import Audited, Found
-from finetune.report.section import SHOWN, Part, Section, missing, section
+from finetune.report.section import SHOWN, Part, Section, called, missing, section
 from finetune.report.sourced import Value, at
 
 REASONS = 8
@@ -29,7 +29,8 @@ class Picture:
 def is_the_data_sound(evidence: Evidence) -> Section:
     """Counts, findings, suspected labels and leaks."""
     audited = evidence.audited
-    nothing = missing("Its images were not looked through for copies, leaks, outliers and wrong labels.")
+    how = {"how": "finetune check FOLDER"} if evidence.drift else {}
+    nothing = missing("Its images were not looked through for copies, leaks, outliers and wrong labels.", **how)
     looked = (findings(evidence), suspected(evidence), leaks(evidence)) if audited else (nothing,)
     return section("sound", "Is the data sound?", "Data", images(evidence), *looked)
 
@@ -44,7 +45,12 @@ def images(evidence: Evidence) -> Part | None:
     held = "folds" if counts.get("folds") else "test"
     names = ("train", *(("validation",) if counts.get("validation") else ()), held, "left_out")
     parts = [
-        (name.replace("_", " "), Value(counts[name], f"bundle.json:images.{name}")) for name in names if name in counts
+        (
+            called(evidence) if name == "test" else name.replace("_", " "),
+            Value(counts[name], f"bundle.json:images.{name}"),
+        )
+        for name in names
+        if name in counts
     ]
     reasons = sorted(left_out, key=lambda row: row[1])
     grouped = [(reason, [key for key, _ in rows]) for reason, rows in groupby(reasons, key=lambda row: row[1])]

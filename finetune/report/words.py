@@ -29,6 +29,12 @@ def probability(value: float) -> str:
     return next((text for places in (2, 3) if (text := number(value, places))[0] not in "<>"), number(value, 4))
 
 
+def briefly(value: float) -> str:
+    """'0.312', '4.56', '78.9', '1,024': about three digits."""
+    size = abs(value)
+    return f"{value:,.{0 if size >= 100 else 1 if size >= 10 else 2 if size >= 1 else 3}f}"
+
+
 def signed(value: float, places: int = 3) -> str:
     """'+0.012', '−0.012', '0.000': with a sign, unless nothing is left of it."""
     shown = f"{abs(value):.{places}f}"

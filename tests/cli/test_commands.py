@@ -498,3 +498,33 @@ def test_evaluate_compares_with_the_own_test_images_and_names_classes_without_an
     assert "blue" not in told["classes_without_images"]
     drift, own = told["against_own_test_images"], json.loads((bundle / "metrics.json").read_text())["test"]["accuracy"]
     assert drift["value"] == pytest.approx(told["scores"]["accuracy"]["value"] - own["value"])
+
+
+def test_evaluate_says_how_new_images_differ_and_draws_their_report(call: Call, bundle: Path, tmp_path: Path) -> None:
+    root = tmp_path / "dim"
+    for place, (name, hue) in enumerate((("blue", (90, 20, 10)), ("green", (10, 70, 20)), ("red", (20, 30, 90)))):
+        for number in range(6):
+            draw(root / name / f"{number}.png", hue=hue, seed=100 * place + number, size=(90, 80))
+    before = {path: path.read_bytes() for path in bundle.rglob("*") if path.is_file()}
+    code, out, err = call("evaluate", bundle, root, "--html", tmp_path / "page.html", "--json")
+    assert code == 0
+    assert "page written to" in err
+    told = json.loads(out)
+    assert told["drift"]["images"] == 18
+    assert {row["fact"] for row in told["drift"]["facts"]} >= {"confidence", "brightness", "width"}
+    page = (tmp_path / "page.html").read_text(encoding="utf-8")
+    assert "on <bdi>dim</bdi>" in page
+    assert "finetune evaluate" in page
+    out = call("evaluate", bundle, root)[1]
+    assert max(map(len, out.splitlines())) <= 80
+    assert "against the bundle's own test images" in out
+    assert {path: path.read_bytes() for path in bundle.rglob("*") if path.is_file()} == before
+
+
+def test_evaluate_refuses_options_without_effect(call: Call, bundle: Path, tmp_path: Path) -> None:
+    assert "name a folder" in call("evaluate", bundle)[2]
+    for option, name in (("--output", "rows.csv"), ("--html", "page.html")):
+        code, _, err = call("evaluate", bundle, "--evidence", option, tmp_path / name)
+        assert code == 2
+        assert f"{option} has no effect" in err
+    assert not (tmp_path / "page.html").exists()

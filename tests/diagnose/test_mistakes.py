@@ -5,7 +5,6 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from finetune.bundle import Bundle
 from finetune.data.adapters import folder
 from finetune.diagnose import mistakes
 from finetune.recipe.schema import FolderData
@@ -30,7 +29,7 @@ def test_a_mistake_of_many_labels_is_its_worst_answer() -> None:
     assert mistakes.worst(found).tolist() == [2, 1]
 
 
-def test_thumbnails_are_tiles_without_metadata(tmp_path: Path, photos: Path) -> None:
+def test_thumbnails_are_tiles_without_metadata(photos: Path) -> None:
     catalog = folder.read(FolderData(root=str(photos)))
     exif = Image.Exif()
     exif[0x010E] = "secret"
@@ -38,17 +37,16 @@ def test_thumbnails_are_tiles_without_metadata(tmp_path: Path, photos: Path) -> 
     labels = np.array([1 - min(label, 1) for label in catalog.labels])
     logits = np.stack([1 - labels, labels], axis=1).astype(np.float32) * 4
     wrong = Predictions(keys=catalog.keys, logits=logits, classes=("a", "b"), labels=1 - labels)
-    bundle = Bundle.create(tmp_path / "bundle")
-    mistakes.write(bundle, wrong, catalog)
-    assert json.loads(bundle.read("evidence/thumbnails.json"))[0] == "blue/000.png"
-    data = bundle.read("evidence/thumbnails.jpg")
+    files = mistakes.files(wrong, catalog)
+    assert json.loads(files["evidence/thumbnails.json"])[0] == "blue/000.png"
+    data = files["evidence/thumbnails.jpg"]
     sprite = Image.open(io.BytesIO(data))
     assert sprite.size == (960, 288)
     assert b"secret" not in data
     assert sprite.getpixel((48, 48))[2] > 150
 
 
-def test_without_mistakes_there_is_no_picture(tmp_path: Path, photos: Path) -> None:
+def test_without_mistakes_there_is_no_picture(photos: Path) -> None:
     catalog = folder.read(FolderData(root=str(photos)))
     right = Predictions(
         keys=catalog.keys,
@@ -56,6 +54,4 @@ def test_without_mistakes_there_is_no_picture(tmp_path: Path, photos: Path) -> N
         classes=catalog.classes,
         labels=catalog.labels,
     )
-    bundle = Bundle.create(tmp_path / "bundle")
-    mistakes.write(bundle, right, catalog)
-    assert not bundle.has("evidence/thumbnails.jpg")
+    assert mistakes.files(right, catalog) == {}

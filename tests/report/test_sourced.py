@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from finetune import report
+from finetune.diagnose.asked import right
 from finetune.errors import printable, size
 from finetune.report import words
 from finetune.report.records import Score
@@ -136,7 +137,7 @@ def made(verb, paths, bundled):
             return [max(support) / sum(support)]
         case "wrong":
             answers = bundled.bundle.predictions(bundled.value("evidence/embedding.json:part"))
-            wrong = dict(zip(answers.keys, answers.predicted != answers.labels, strict=True))
+            wrong = dict(zip(answers.keys, ~right(answers), strict=True))
             return [sum(wrong[key] for key in values[0])]
         case "least" | "most" | "deviation":
             of = {"least": min, "most": max, "deviation": statistics.stdev}[verb]
@@ -183,8 +184,17 @@ def quoted(value):
     return " | ".join(quoted(item) for item in items)
 
 
-def faults(bundle):
-    bundled, found = Bundled(bundle), Texts(report.render(bundle)).found
+class Evaluated(Bundled):
+    """The values of files that are in memory, as they are."""
+
+    def _read(self, name):
+        if name == "metrics.json":
+            return self.bundle.metrics
+        return self.bundle.facts if name == "bundle.json" else super()._read(name)
+
+
+def faults(bundle, known=Bundled):
+    bundled, found = known(bundle), Texts(report.render(bundle)).found
     assert sum(source is not None for _, source in found) > 20
     return [(text, source, why) for text, source in found if (why := fault(text, source, bundled))]
 
