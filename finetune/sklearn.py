@@ -31,7 +31,7 @@ from finetune.frozen.extract import Extractor, Looks
 from finetune.frozen.folds import folds
 from finetune.frozen.sources import Source, hashes
 from finetune.frozen.table import network, sources
-from finetune.model.backbone import Backbone, ordered
+from finetune.model.backbone import Backbone
 from finetune.model.pooling import Pool
 from finetune.predict import Picture
 from finetune.recipe.network import Weights
@@ -61,7 +61,7 @@ class ImageFeatures(TransformerMixin, BaseEstimator):  # type: ignore[misc]  # u
         backbone: str | Path | Backbone,
         weights: Weights | Mapping[str, Any] | None = None,
         *,
-        stage: str | Sequence[str] = "stage4",
+        stage: str | Sequence[str] | None = None,
         pool: Pool | None = None,
         size: int | None = None,
         frame: Fit | None = None,
@@ -97,7 +97,7 @@ class ImageFeatures(TransformerMixin, BaseEstimator):  # type: ignore[misc]  # u
     def get_feature_names_out(self, input_features: object = None) -> np.ndarray:
         """The stage and number of each feature, such as stage4_0; `input_features` has no say."""
         found, _ = _network(self)
-        stages = _stages(self)
+        stages = _stages(self, found)
         names = [f"{stage}_{place}" for stage in stages for place in range(found.width([stage], self.pool))]
         return np.array(names, dtype=object)
 
@@ -129,7 +129,7 @@ class FinetuneClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc] 
         weights: Weights | Mapping[str, Any] | None = None,
         schedule: Literal["probe"] = "probe",
         *,
-        stage: str | Sequence[str] = "stage4",
+        stage: str | Sequence[str] | None = None,
         pool: Pool | None = None,
         size: int | None = None,
         frame: Fit | None = None,
@@ -315,17 +315,18 @@ def _rows(features: ImageFeatures, images: Sequence[Source]) -> np.ndarray:
         extractor = Extractor(
             built, looks=Looks(preprocessing), runtime=start(), store=kept, precision=features.precision
         )
-        stages = _stages(features)
+        stages = _stages(features, built)
         values = extractor.pooled(images, stages=stages, pool=features.pool, mirrored=features.mirrored)
     for note in kept.notes if kept else ():
         warnings.warn(note, RuntimeWarning, stacklevel=4)
     return np.asarray(values[0])
 
 
-def _stages(features: ImageFeatures) -> tuple[str, ...]:
+def _stages(features: ImageFeatures, built: Backbone) -> tuple[str, ...]:
     if features.pool == "none":
         raise Refused("pool 'none' gives maps, and X becomes a table; choose another pool, or use finetune.features")
-    return ordered((features.stage,) if isinstance(features.stage, str) else tuple(features.stage), features.pool)
+    stage = features.stage
+    return built.ordered((stage,) if isinstance(stage, str) else stage and tuple(stage), features.pool)
 
 
 def _network(features: ImageFeatures) -> tuple[Backbone, Preprocessing]:

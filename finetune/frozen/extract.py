@@ -25,7 +25,7 @@ from finetune.frozen.activations import Activations, StoredAs, packed, record
 from finetune.frozen.looks import Job, Look, Looks, View, decoded
 from finetune.frozen.scratch import Records, Result
 from finetune.frozen.sources import Source, hashes
-from finetune.model.backbone import Backbone, ordered, part
+from finetune.model.backbone import Backbone
 from finetune.model.classifier import Normalise
 from finetune.model.pooling import Pool, pooled
 from finetune.predict import Check, to_device
@@ -100,14 +100,14 @@ class Extractor:
         self,
         samples: Sequence[Source],
         *,
-        stages: Sequence[str] = ("stage4",),
+        stages: Sequence[str] | None = None,
         pool: Pool | None = None,
         views: int = 1,
         mirrored: bool = False,
         check: Check | None = None,
     ) -> np.ndarray:
         """The features of `stages`, side by side as `Backbone.extractor` has them: float32 (views, n, width); of pool
-        "none" (views, n, channels, h, w).
+        "none" (views, n, channels, h, w). stages None: the last one.
 
         mirrored: the mean over each view and its mirror image. Only what the store lacks is computed; a sample whose
         hash is not known is hashed first. `check(done, total)` counts images; it is called between batches and may
@@ -152,11 +152,11 @@ class Extractor:
         every = tuple(self.looks.name(view) for view in range(views))
         return Activations(kept.records, tuple(known), every, shape, stored_as)
 
-    def _features(self, stages: Sequence[str], pool: Pool | None, views: Mapping[str, View]) -> list[_Wanted]:
+    def _features(self, stages: Sequence[str] | None, pool: Pool | None, views: Mapping[str, View]) -> list[_Wanted]:
         """What is wanted for the features of stages: each stage is kept by itself, so that any may be put together."""
         found = []
-        for stage in ordered(stages, pool):
-            tap, how = part(stage, pool)
+        for stage in self.network.ordered(stages, pool):
+            tap, how = self.network.part(stage, pool)
             shape = self._map(tap) if how == "none" else (self.network.width([stage], pool),)
             found.append(self._wanted((tap, None if how == "none" else how), shape, "float32", views))
         return found
@@ -181,7 +181,7 @@ class Extractor:
         return {
             "extractor": VERSION,
             "backbone": self.network.name,
-            "weights": self.network.fingerprint(tap if tap in self.network.stages else "stage4"),
+            "weights": self.network.fingerprint(tap if tap in self.network.stages else None),
             "tap": tap,
             "preprocessing": self.looks.preprocessing.to_dict(),
             "precision": self._runtime.precision,

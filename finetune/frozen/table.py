@@ -147,7 +147,7 @@ def features(
     images: Catalog | Picture | Sequence[Picture],
     *,
     weights: Weights | Mapping[str, Any] | None = None,
-    stage: str | Sequence[str] = "stage4",
+    stage: str | Sequence[str] | None = None,
     pool: Pool | None = None,
     size: int | None = None,
     fit: Fit | None = None,
@@ -162,17 +162,17 @@ def features(
     Backbone as it is. images: a folder (of class folders, which give the labels, or of images alone), a table with a
     row for each image, a path, a PIL image, an array (h, w, 3) uint8, a sequence of these, or a Catalog. weights: as in
     a recipe, such as {"kind": "package", "name": …}; None: from the hub. stage: one of stem, stage1 … stage4, or
-    several, side by side. pool: None, after stage4 the classifier's input and of others the mean; or avg, avgmax, gem,
-    none. size: pixels of the side, by default what the weights were trained with; fit: crop, pad or squash. mirrored:
-    the mean over each image and its mirror image. cache: what was computed before is taken from the user's cache
-    folder, and new features are kept there. check(done, total) may raise to stop. Memory does not grow with the number
-    of images: above 16 MB the values are a memory-mapped file. Files of a folder, a table or a catalog that cannot be
-    read are left out and named, as many as a run may leave out; of others they are an error. Raises UsageError,
-    DataError, WeightsError, BundleError or Offline.
+    several, side by side; None: the last. pool: None, after the last the classifier's input and of others the mean; or
+    avg, avgmax, gem, none. size: pixels of the side, by default what the weights were trained with; fit: crop, pad or
+    squash. mirrored: the mean over each image and its mirror image. cache: what was computed before is taken from the
+    user's cache folder, and new features are kept there. check(done, total) may raise to stop. Memory does not grow
+    with the number of images: above 16 MB the values are a memory-mapped file. Files of a folder, a table or a catalog
+    that cannot be read are left out and named, as many as a run may leave out; of others they are an error. Raises
+    UsageError, DataError, WeightsError, BundleError or Offline.
     """
     given = _given(images)
     built, preprocessing = network(backbone, weights, size=size, fit=fit)
-    stages = (stage,) if isinstance(stage, str) else tuple(stage)
+    stages = (stage,) if isinstance(stage, str) else stage and tuple(stage)
     store: AbstractContextManager[Store | None] = Store.open() if cache else nullcontext()
     with store as kept:
         extractor = Extractor(built, looks=Looks(preprocessing), runtime=start(), store=kept, precision=precision)

@@ -16,9 +16,10 @@ from torch import Tensor, nn
 from finetune.data.decode import Interpolation, Preprocessing
 from finetune.errors import BrokenInstallation, UsageError, printable
 from finetune.model import running
-from finetune.model.cut import STAGES, Cut, cut
+from finetune.model.cifar import CifarNet
+from finetune.model.cut import STRIDES, Cut, cut
 from finetune.model.pooling import Pool, pooled
-from finetune.recipe import backbones
+from finetune.recipe import backbones, cifar
 from finetune.recipe.backbones import TagFacts
 from finetune.recipe.schema import Images
 
@@ -51,12 +52,12 @@ class InputContract:
 
 @dataclass(frozen=True, kw_only=True)
 class Backbone:
-    """A network without classifier, cut into `stem`, `stage1` … `stage4`.
+    """A network without classifier, cut into `stem`, `stage1` … up to `last`: stage4, or stage3 of those for CIFAR.
 
     `module` maps (n, 3, h, w) float32, normalised by `contract`, to (n, `features`): the classifier's input. The other
     fields are data: `stages` gives the modules of each stage that own tensors or have no parts, `module_stage` the same
     the other way round, `tensors` the stage of each parameter and buffer; `channels` the size of axis 1 of what leaves
-    a stage (after stage4: the features), `strides` the pixels per step of its map.
+    a stage (after the last: the features), `strides` the pixels per step of its map.
     """
 
     name: str
@@ -71,8 +72,13 @@ class Backbone:
     contract: InputContract
     cut: Cut
 
+    @property
+    def last(self) -> str:
+        """The stage that ends at the classifier's input."""
+        return self.cut.last
+
     def upto(self, stage: str) -> nn.Module:
-        """A module from images to what leaves `stage`: (n, channels, h, w), after stage4 the features (n, features).
+        """A module from images to what leaves `stage`: (n, channels, h, w), after the last the features (n, features).
 
         It shares its parts with `module`: modes are set there.
         """
@@ -100,46 +106,70 @@ class Backbone:
         except UsageError as error:
             raise UsageError(f"backbone {self.name!r}: {error}") from None
 
-    def extractor(self, stages: Sequence[str] = ("stage4",), pool: Pool | None = None) -> nn.Module:
+    def extractor(self, stages: Sequence[str] | None = None, pool: Pool | None = None) -> nn.Module:
         """A module from images to the features of `stages`, (n, width) float32, side by side in the order of stages.
 
-        pool None: after stage4 the classifier's input, of other stages the mean of their map. Another pool applies to
-        all of them, after stage4 to the map that `features` are pooled from; "none" gives the map of one stage,
-        (n, channels, h, w). What comes after the last stage is not run. Raises UsageError for stages that there are
-        not, and for a network that cannot give them in one pass.
+        stages None: the last one. pool None: after that the classifier's input, of others the mean of their map.
+        Another pool applies to all of them, after the last to the map that `features` are pooled from; "none" gives the
+        map of one stage, (n, channels, h, w). What comes after the last that is named is not run. Raises UsageError for
+        stages that there are not, and for a network that cannot give them in one pass.
         """
-        parts = [part(stage, pool) for stage in ordered(stages, pool)]
+        parts = [self.part(stage, pool) for stage in self.ordered(stages, pool)]
         return _Extractor(self.taps([tap for tap, _ in parts]), parts)
 
-    def width(self, stages: Sequence[str] = ("stage4",), pool: Pool | None = None) -> int:
+    def width(self, stages: Sequence[str] | None = None, pool: Pool | None = None) -> int:
         """The size of axis 1 of what `extractor` gives."""
-        taps = [part(stage, pool)[0] for stage in ordered(stages, pool)]
+        taps = [self.part(stage, pool)[0] for stage in self.ordered(stages, pool)]
         return sum(
             int(cast(int, self.module.num_features)) if tap == running.MAP else self.channels[tap] for tap in taps
         )
 
     def shape(self, tap: str, *, size: int) -> tuple[int, ...]:
         """The shape of what leaves a stage (or `running.MAP`) for one image of `size` pixels: (channels, h, w), after
-        stage4 (features,). Found on the meta device.
+        the last (features,). Found on the meta device.
         """
         with torch.device("meta"), torch.no_grad():
             network = _create(self.name).eval()
             run = network.forward_features if tap == running.MAP else running.upto(network, self.cut, tap)
             return tuple(run(torch.empty(1, 3, size, size)).shape[1:])
 
-    def fingerprint(self, stage: str = "stage4") -> str:
-        """The SHA-256 of the names and values of all tensors up to the end of `stage`, wherever they came from.
+    def fingerprint(self, stage: str | None = None) -> str:
+        """The SHA-256 of the names and values of all tensors up to the end of `stage`, by default the last, wherever
+        they came from.
 
         Counters of batches are left out: not every file has them, and nothing is computed from them.
         """
         digest = hashlib.sha256()
-        last = running.position(stage)
+        last = self.cut.position(stage or self.last)
         for name, tensor in self.module.state_dict().items():
-            if running.position(self.tensors[name]) <= last and not name.endswith("num_batches_tracked"):
+            if self.cut.position(self.tensors[name]) <= last and not name.endswith("num_batches_tracked"):
                 values = tensor.detach().cpu().contiguous()
                 digest.update(f"{name} {values.dtype} {tuple(values.shape)}\n".encode())
                 digest.update(values.flatten().view(torch.uint8).numpy())
         return digest.hexdigest()
+
+    def ordered(self, stages: Sequence[str] | None = None, pool: Pool | None = None) -> tuple[str, ...]:
+        """`stages` in the order of the network; None: the last one. Raises UsageError where features cannot be made of
+        them: none, one twice, an unknown one, an unknown pool, the maps of several.
+        """
+        stages = (self.last,) if stages is None else stages
+        for stage in stages:
+            self.cut.position(stage)
+        if not stages or len(set(stages)) < len(stages):
+            raise UsageError(f"stages are {', '.join(stages) or 'empty'}; name one, or several that are all different")
+        if pool not in (None, *get_args(Pool)):
+            raise UsageError(f"no pool {printable(str(pool), limit=80)!r}; choose from {', '.join(get_args(Pool))}")
+        if pool == "none" and len(stages) > 1:
+            raise UsageError(
+                "pool 'none' gives the map of one stage, and several have maps of different sizes; name one"
+            )
+        return tuple(sorted(stages, key=self.cut.position))
+
+    def part(self, stage: str, pool: Pool | None) -> tuple[str, Pool | None]:
+        """What to take of the network for the features of a stage, and how to pool it; None: it is pooled already."""
+        if stage == self.last:
+            return (stage, None) if pool is None else (running.MAP, pool)
+        return stage, pool or "avg"
 
 
 class _Extractor(nn.Module):
@@ -153,28 +183,6 @@ class _Extractor(nn.Module):
         return torch.cat(
             [found[tap].float() if pool is None else pooled(found[tap], pool) for tap, pool in self.parts], 1
         )
-
-
-def ordered(stages: Sequence[str], pool: Pool | None = None) -> tuple[str, ...]:
-    """`stages` in the order of the network. Raises UsageError where features cannot be made of them: none, one twice,
-    an unknown one, an unknown pool, the maps of several.
-    """
-    for stage in stages:
-        running.position(stage)
-    if not stages or len(set(stages)) < len(stages):
-        raise UsageError(f"stages are {', '.join(stages) or 'empty'}; name one, or several that are all different")
-    if pool not in (None, *get_args(Pool)):
-        raise UsageError(f"no pool {printable(str(pool), limit=80)!r}; choose from {', '.join(get_args(Pool))}")
-    if pool == "none" and len(stages) > 1:
-        raise UsageError("pool 'none' gives the map of one stage, and several have maps of different sizes; name one")
-    return tuple(stage for stage in STAGES if stage in stages)
-
-
-def part(stage: str, pool: Pool | None) -> tuple[str, Pool | None]:
-    """What to take of the network for the features of a stage, and how to pool it; None: it is pooled already."""
-    if stage == STAGES[-1]:
-        return (stage, None) if pool is None else (running.MAP, pool)
-    return stage, pool or "avg"
 
 
 def build(
@@ -202,7 +210,7 @@ def build(
         tensors=parts.tensors,
         channels=parts.channels,
         strides=parts.strides,
-        features=parts.channels["stage4"],
+        features=parts.channels[parts.last],
         contract=expects,
         cut=parts,
     )
@@ -231,7 +239,8 @@ def find_cut(name: str, *, size: int) -> Cut:
     with torch.device("meta"), torch.no_grad():
         network = _create(name).eval()
         try:
-            return cut(network, list(getattr(network, "feature_info", [])), torch.empty(2, 3, size, size))
+            landmarks = list(getattr(network, "feature_info", []))
+            return cut(network, landmarks, torch.empty(2, 3, size, size), strides=_strides(name))
         except UsageError as error:
             raise UsageError(f"backbone {name!r} cannot be cut into stages: {error}") from None
         except running.FAULTS as error:
@@ -256,7 +265,13 @@ def _mixture(torch_version: str, torchvision_version: str) -> str:
     )
 
 
+def _strides(name: str) -> tuple[int, ...]:
+    return STRIDES if cifar.member(name) is None else cifar.STRIDES
+
+
 def _create(name: str, *, classes: int = 0) -> Any:
+    if member := cifar.member(name):
+        return CifarNet(member, classes=classes)
     timm = library()
     if not timm.is_model(name):
         raise UsageError(

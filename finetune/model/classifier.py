@@ -36,8 +36,8 @@ class Normalise(nn.Module):
 class Classifier(nn.Module):
     """(n, 3, h, w) uint8, or float in 0…255, -> (n, classes) logits; normalisation is inside.
 
-    The head is given the features of `stages`, as `Backbone.extractor` has them. The state dict holds
-    `backbone.<timm's name>` and `head.<name>`, and nothing else.
+    The head is given the features of `stages`, as `Backbone.extractor` has them; None: of the last. The state dict
+    holds `backbone.<its name there>` and `head.<name>`, and nothing else.
     """
 
     def __init__(
@@ -45,16 +45,16 @@ class Classifier(nn.Module):
         backbone: Backbone,
         head: nn.Module,
         preprocessing: Preprocessing,
-        stages: Sequence[str] = ("stage4",),
+        stages: Sequence[str] | None = None,
     ) -> None:
         super().__init__()
         self.normalise = Normalise(preprocessing)
         self.backbone = backbone.module
         self.head = head
         self.cut = backbone
-        self.seen = tuple(stages)
+        self.seen = (backbone.last,) if stages is None else tuple(stages)
         # the call and not the module, whose parts are registered as those of the backbone already
-        self._extract = None if tuple(stages) == ("stage4",) else backbone.extractor(stages).__call__
+        self._extract = None if self.seen == (backbone.last,) else backbone.extractor(self.seen).__call__
         self.to(memory_format=torch.channels_last)
 
     def forward(self, images: Tensor) -> Tensor:

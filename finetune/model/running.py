@@ -12,19 +12,19 @@ import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from finetune.errors import UsageError, printable, suggestion
+from finetune.errors import UsageError, printable
 from finetune.model.cut import STAGES, Cut
 
-MAP = "map"  # what timm's `forward_features` gives: the map that the features after stage4 are pooled from
+MAP = "map"  # what `forward_features` gives: the map that the features after the last stage are pooled from
 _UNNAMED = "it does not call its modules by their names"
 _SMALL = 64  # pixels: most networks have a map of 2 x 2 left at the end
 FAULTS = (ArithmeticError, AssertionError, AttributeError, LookupError, RuntimeError, TypeError, ValueError)
 
 
 def upto(network: nn.Module, cut: Cut, stage: str) -> nn.Module:
-    """A module from images to what leaves `stage`: a map (n, channels, h, w); after stage4 (n, features)."""
-    place = position(stage)
-    if stage == STAGES[-1]:
+    """A module from images to what leaves `stage`: a map (n, channels, h, w); after the last one (n, features)."""
+    place = cut.position(stage)
+    if stage == cut.last:
         return network
     end = cut.ends[max(place - 1, 0)]
     return _Upto(_replaced(network, end, _Stop(network.get_submodule(end), before=stage == STAGES[0])), stage)
@@ -36,8 +36,8 @@ def onward(network: nn.Module, cut: Cut, stage: str, *, size: int) -> nn.Module:
     It is tried on a copy of the network with other weights, on images of at most `size` pixels, a side that the network
     takes; raises UsageError unless that gives exactly what the whole network gives.
     """
-    position(stage)
-    if stage == STAGES[-1]:
+    cut.position(stage)
+    if stage == cut.last:
         return nn.Identity()
     fault = _difference(network, cut, stage, size)
     if fault:
@@ -51,24 +51,16 @@ def taps(network: nn.Module, cut: Cut, stages: Sequence[str], *, size: int) -> n
     A stage may also be MAP. Several are tried on a copy of the network with other weights, on images of at most `size`
     pixels; raises UsageError unless each is exactly what leaves the network there when it runs no further.
     """
-    wanted = tuple(stage for stage in (*STAGES, MAP) if stage in stages)
+    wanted = tuple(stage for stage in (*cut.stages, MAP) if stage in stages)
     for stage in stages:
         if stage != MAP:
-            position(stage)
+            cut.position(stage)
     if not wanted:
-        raise UsageError(f"no stage is named; choose from {', '.join(STAGES)}")
+        raise UsageError(f"no stage is named; choose from {', '.join(cut.stages)}")
     fault = _difference_of_taps(network, cut, wanted, size) if len(wanted) > 1 or MAP in wanted else ""
     if fault:
         raise UsageError(f"the network cannot give {' and '.join(wanted)} in one pass: {fault}; take them one by one")
     return _Taps(network, cut, wanted)
-
-
-def position(stage: str) -> int:
-    """The place of a stage in the order of execution, from 0. Raises UsageError for a name that is no stage's."""
-    if stage not in STAGES:
-        shown = printable(stage, limit=80)
-        raise UsageError(f"no stage {shown!r}{suggestion(stage, STAGES)}; choose from {', '.join(STAGES)}")
-    return STAGES.index(stage)
 
 
 class _Reached(Exception):
@@ -133,7 +125,7 @@ class _Taps(nn.Module):
         self.stages = stages
 
     def forward(self, images: Tensor) -> dict[str, Tensor]:
-        lower = [stage for stage in self.stages if stage not in (STAGES[-1], MAP)]
+        lower = [stage for stage in self.stages if stage not in (self.cut.last, MAP)]
         found: dict[str, Any] = {}
         if lower == list(self.stages):
             *before, last = lower
@@ -147,11 +139,11 @@ class _Taps(nn.Module):
 
     def _whole(self, network: Any, images: Tensor, found: dict[str, Any]) -> None:
         if MAP not in self.stages:
-            found[STAGES[-1]] = network(images)
+            found[self.cut.last] = network(images)
             return
         found[MAP] = network.forward_features(images)
-        if STAGES[-1] in self.stages:
-            found[STAGES[-1]] = network.forward_head(found[MAP])
+        if self.cut.last in self.stages:
+            found[self.cut.last] = network.forward_head(found[MAP])
 
 
 def _tapped(network: nn.Module, cut: Cut, stages: Sequence[str], found: dict[str, Any]) -> nn.Module:
@@ -172,7 +164,7 @@ class _Pass(nn.Module):
 
 def _onward(network: nn.Module, cut: Cut, stage: str) -> nn.Module:
     names = {module: name for name, module in network.named_modules()}
-    return _passing(network, names, cut.reach, position(stage))
+    return _passing(network, names, cut.reach, cut.position(stage))
 
 
 def _passing(

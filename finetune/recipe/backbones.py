@@ -1,7 +1,8 @@
-"""What is known of timm's architectures without loading torch: their names, tags, sizes, costs, licences.
+"""What is known of architectures without loading torch: their names, tags, sizes, costs, licences, stages.
 
-The facts lie in `backbones.json`, which `python -m finetune.model.listing` writes from the installed timm. This module
-only reads them: it does not know how a network is built, nor whether it can be cut into stages.
+The facts on timm's lie in `backbones.json`, which `python -m finetune.model.listing` writes from the installed timm;
+those on the networks made for CIFAR follow from their names (`recipe/cifar.py`). This module only reads them: it does
+not know how a network is built, nor whether it can be cut into stages.
 """
 
 import fnmatch
@@ -15,6 +16,8 @@ from types import MappingProxyType
 from typing import Any
 
 from finetune.errors import RecipeError, printable, suggestion
+from finetune.recipe import cifar
+from finetune.recipe.section import STAGES, Stage
 
 FILE = Path(__file__).with_name("backbones.json")
 NAME = re.compile(r"[a-z0-9_]+(\.[a-z0-9_]+)?")
@@ -55,7 +58,7 @@ class BackboneFacts:
     `macs` are multiply-adds for one image of `input_size`; `features` is the length of the vector that the classifier
     would get; `cut` says whether it can be cut into stages, without which it cannot be used here. `tags` are its
     pretrained weights; `untagged` is the input that an architecture without any was made for (None where there are
-    tags).
+    tags). `stages` are those that it is cut into, from the stem up, without the head.
     """
 
     name: str
@@ -67,6 +70,12 @@ class BackboneFacts:
     tags: Mapping[str, TagFacts]
     default_tag: str | None
     untagged: TagFacts | None
+    stages: tuple[Stage, ...] = STAGES[:-1]
+
+    @property
+    def last(self) -> Stage:
+        """The stage that ends at the classifier's input."""
+        return self.stages[-1]
 
     def tag(self, name: str | None = None) -> TagFacts:
         """The facts of the tag `name`; for None those of the default tag, or of an architecture without tags."""
@@ -81,8 +90,10 @@ class BackboneFacts:
 
 
 def names() -> tuple[str, ...]:
-    """The architectures that can be cut into stages, and so be used here, in alphabetical order."""
-    return tuple(name for name, row in _table()["backbones"].items() if row["cut"])
+    """The architectures that can be cut into stages, and so be used here, in alphabetical order; of those made for
+    CIFAR the depths of the papers.
+    """
+    return tuple(sorted([*(name for name, row in _table()["backbones"].items() if row["cut"]), *cifar.names()]))
 
 
 def version() -> str:
@@ -100,6 +111,8 @@ def find(pattern: str) -> tuple[str, ...]:
 @functools.cache
 def entry(name: str) -> BackboneFacts:
     """The facts of one architecture. Raises RecipeError for a name that is not one, with a near match."""
+    if member := cifar.member(name):
+        return _of_cifar(name, member)
     _check_name(name)
     row = _table()["backbones"][name]
     tags = {tag: _tag_facts(tag, values) for tag, values in row["tags"].items()}
@@ -117,8 +130,37 @@ def entry(name: str) -> BackboneFacts:
     )
 
 
+def _of_cifar(name: str, member: cifar.Member) -> BackboneFacts:
+    given = TagFacts(
+        tag=None,
+        input_size=cifar.SIZE,
+        crop_pct=1.0,
+        interpolation="bilinear",
+        mean=cifar.MEAN,
+        std=cifar.STD,
+        test_input_size=None,
+        test_crop_pct=None,
+        license=None,
+        classes=0,
+        hub=None,
+        fixed=False,
+    )
+    return BackboneFacts(
+        name=name,
+        parameters=member.parameters,
+        macs=member.macs,
+        input_size=cifar.SIZE,
+        features=member.features,
+        cut=True,
+        tags=MappingProxyType({}),
+        default_tag=None,
+        untagged=given,
+        stages=STAGES[: len(cifar.STRIDES) + 1],
+    )
+
+
 def check(name: str, tag: str | None = None) -> None:
-    """Raises RecipeError unless `name` is an architecture of timm's and `tag`, where given, one of its tags."""
+    """Raises RecipeError unless `name` is an architecture and `tag`, where given, one of its tags."""
     facts = entry(name)
     if tag is not None:
         facts.tag(tag)
