@@ -12,7 +12,6 @@ import torch
 from torch import Tensor, nn
 
 from finetune.model.classifier import Classifier
-from finetune.model.cut import STAGES
 from finetune.train.loop import Health
 
 
@@ -23,14 +22,14 @@ def looking(classifier: Classifier, step: int) -> Iterator[list[Health]]:
     Gradients are those before any clipping. The weights that train are copied once; what leaves a stage is only summed.
     """
     found: list[Health] = []
-    weights = trained(classifier)
-    before = {stage: [weight.detach().clone() for weight in its] for stage, its in weights.items()}
-    with gradients(weights) as norms, leaving(classifier) as scales:
+    learning = trained(classifier)
+    before = {stage: [weight.detach().clone() for weight in its] for stage, its in learning.items()}
+    with gradients(learning) as norms, leaving(classifier) as scales:
         yield found
     for stage in classifier.stages():
-        update = _update(before[stage], weights[stage]) if stage in weights else None
         if stage in norms or stage in scales:
-            found.append(Health(step, stage, _finite(norms.get(stage)), update, _finite(scales.get(stage))))
+            weights, update = _changed(before.get(stage, ()), learning.get(stage, ()))
+            found.append(Health(step, stage, finite(norms.get(stage)), weights, update, finite(scales.get(stage))))
 
 
 def trained(classifier: Classifier) -> dict[str, list[nn.Parameter]]:
@@ -64,7 +63,7 @@ def gradients(parameters: Mapping[str, Sequence[nn.Parameter]]) -> Iterator[dict
 @contextmanager
 def leaving(classifier: Classifier) -> Iterator[dict[str, float]]:
     """A mapping that holds, after the block, the root mean square of what left each stage that ran inside: a map; of
-    stage4 the features; of the head the logits.
+    the last the features; of the head the logits.
     """
     scales: dict[str, Tensor] = {}
     result: dict[str, float] = {}
@@ -73,29 +72,32 @@ def leaving(classifier: Classifier) -> Iterator[dict[str, float]]:
         values = left.detach()
         scales[stage] = torch.linalg.vector_norm(values, dtype=torch.float32) / math.sqrt(values.numel())
 
-    ends = dict(zip(STAGES[1:-1], classifier.cut.cut.ends, strict=False))
-    first = classifier.backbone.get_submodule(classifier.cut.cut.ends[0])
-    modules = {stage: classifier.backbone.get_submodule(name) for stage, name in ends.items()}
-    modules |= {STAGES[-1]: classifier.backbone, "head": classifier.head}
+    stem, *stages = classifier.cut.stages
+    first, *others = (classifier.backbone.get_submodule(name) for name in classifier.cut.cut.ends)
+    modules = dict(zip(stages, (first, *others), strict=True)) | {stages[-1]: classifier.backbone}
+    modules |= {"head": classifier.head}
     with ExitStack() as hooks:
-        hooks.callback(first.register_forward_pre_hook(lambda _, given: see(STAGES[0], given[0])).remove)
+        hooks.callback(first.register_forward_pre_hook(lambda _, given: see(stem, given[0])).remove)
         for stage, module in modules.items():
             hooks.callback(module.register_forward_hook(lambda _, __, left, stage=stage: see(stage, left)).remove)
         yield result
     result.update({stage: float(scale) for stage, scale in scales.items()})
 
 
-def _update(before: Sequence[Tensor], weights: Sequence[nn.Parameter]) -> float | None:
-    """The norm of what was changed over that of what was there; None where nothing was, or it ran off."""
+def finite(value: float | None) -> float | None:
+    """The number, or None for one that is not finite."""
+    return value if value is not None and math.isfinite(value) else None
+
+
+def _changed(before: Sequence[Tensor], now: Sequence[nn.Parameter]) -> tuple[float | None, float | None]:
+    """The norm of the weights before a step, and that of what it changed over it; None where nothing was."""
+    if not before:
+        return None, None
     norm = _norm([torch.linalg.vector_norm(one) for one in before])
     with torch.no_grad():
-        changed = [torch.linalg.vector_norm(now - then) for then, now in zip(before, weights, strict=True)]
-    return _finite(_norm(changed) / norm) if norm else None
+        change = _norm([torch.linalg.vector_norm(new - old) for old, new in zip(before, now, strict=True)])
+    return finite(norm), finite(change / norm) if norm else None
 
 
 def _norm(parts: Sequence[Tensor]) -> float:
     return float(torch.linalg.vector_norm(torch.stack(list(parts))))
-
-
-def _finite(value: float | None) -> float | None:
-    return value if value is not None and math.isfinite(value) else None

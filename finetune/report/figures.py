@@ -120,6 +120,12 @@ def plainly(figure: Figure) -> Shown | str:
     return words.NOTHING if plain is None else shown(f"{plain:.4g}", source)
 
 
+def significant(figure: Figure) -> Shown | str:
+    """'0.0123', '7,890': three digits of a number that is not negative and may be of any size."""
+    plain, source = _parted(figure)
+    return words.NOTHING if plain is None else shown(words.significant(plain), source)
+
+
 def in_words(score: Score) -> Shown | str:
     """'About 9 in 10', to begin a sentence with."""
     text = words.in_words(score)

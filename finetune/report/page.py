@@ -84,6 +84,7 @@ def environment() -> Environment:
         "counted": figures.counted,
         "less": figures.less,
         "plainly": figures.plainly,
+        "significant": figures.significant,
         "path": _path,
         "percent": _percent,
         "cut": _cut,

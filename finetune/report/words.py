@@ -24,6 +24,15 @@ def number(value: float | None, places: int = 3) -> str:
     return shown
 
 
+def significant(value: float) -> str:
+    """Three digits and no more, of numbers of any size: '0.0123', '4.56', '7,890'; what is tiny is '< 0.000001'."""
+    if value == 0:
+        return "0"
+    places = min(6, max(0, 2 - math.floor(math.log10(value))))
+    shown = f"{value:,.{places}f}"
+    return shown if float(shown.replace(",", "")) else "< 0.000001"
+
+
 def signed(value: float, places: int = 3) -> str:
     """'+0.012', '−0.012', '0.000': with a sign, unless nothing is left of it."""
     shown = f"{abs(value):.{places}f}"

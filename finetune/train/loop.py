@@ -46,13 +46,15 @@ class Step:
 class Health:
     """How a stage stood at one step of an epoch, counted from 1.
 
-    gradient: the norm of its gradient; update: the norm of what the step changed over that of its weights; both None
-    where it is frozen. activation: the root mean square of what left it. What was not finite is None.
+    gradient: the norm of its gradient; weights: that of its weights before the step; update: the norm of what the step
+    changed over that; all None where it is frozen. activation: the root mean square of what left it. What was not
+    finite is None.
     """
 
     step: int
     stage: str
     gradient: float | None
+    weights: float | None
     update: float | None
     activation: float | None
 
