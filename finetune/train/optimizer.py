@@ -18,7 +18,7 @@ def build(classifier: Classifier, phase: Phase, optimizer: AdamW | SGD) -> torch
     groups = []
     for stage in phase.train:
         parameters = [p for n, p in classifier.named_parameters() if classifier.stage_of(n) == stage]
-        rate = stage_lr(phase, stage)
+        rate = stage_lr(phase, stage, classifier.cut.stages)
         for decayed in (True, False):
             chosen = [p for p in parameters if (p.ndim > 1) == decayed]
             decay = optimizer.weight_decay if decayed else 0.0
