@@ -25,7 +25,7 @@ from finetune.data.catalog import Catalog
 from finetune.data.pixels import Pixels
 from finetune.data.store import Store
 from finetune.data.survey import find, pinned, survey
-from finetune.diagnose import evidence, examples, growth, mistakes, reference
+from finetune.diagnose import evidence, examples, growth, health, mistakes, reference
 from finetune.diagnose.asked import Asked
 from finetune.errors import BundleError, OutputTaken, Stopped, UsageError, printable
 from finetune.frozen.probe import Probe, Trial
@@ -292,7 +292,7 @@ def _train(job: Job, training: Training) -> None:
     bundle = job.bundle
     epochs = sum(phase.epochs for phase in training.setting.plan.phases)
     begun = time.monotonic()
-    for event in fit(training, check=job.check("validating")):
+    for event in fit(training, check=job.check("validating"), look=health.looking):
         if isinstance(event, Epoch):
             folder = bundle.folder / "checkpoints"
             checkpoint.save(folder, training.checkpoint(), epoch=event.epoch, frozen=lambda: training.frozen)

@@ -7,6 +7,19 @@ from finetune.report.records import Scores, Share
 from finetune.report.sourced import Record
 
 
+class Health(Record):
+    """How a stage stood at one step of an epoch: the norms of its gradient and of its weights, that of what the step
+    changed over the last, the root mean square of what left it.
+    """
+
+    step: int = Field(ge=1)
+    stage: str
+    gradient: float | None = Field(default=None, ge=0)
+    weights: float | None = Field(default=None, ge=0)
+    update: float | None = Field(default=None, ge=0)
+    activation: float | None = Field(default=None, ge=0)
+
+
 class Epoch(Record):
     """One line of the history."""
 
@@ -19,6 +32,7 @@ class Epoch(Record):
     validation_accuracy: float | None = None
     lr: float | None = None
     best: bool = False
+    health: list[Health] = Field(default_factory=list)
 
 
 class Timing(Record):

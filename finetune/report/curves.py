@@ -17,7 +17,7 @@ _LARGEST = 700.0  # exponent that a float holds
 
 @dataclass(frozen=True)
 class Line:
-    """One curve. `kind` is "training" or "validation"; `said` describes it to who cannot see it."""
+    """One curve. `kind` is "training", "validation" or a stage; `said` describes it to who cannot see it."""
 
     kind: str
     points: tuple[Place, ...]
@@ -118,6 +118,17 @@ def ticks(low: float, high: float) -> list[float]:
     return [round(place * step, 10) for place in range(first, max(last, first + 1) + 1)]
 
 
+def middle(place: int, epochs: Sequence[Epoch]) -> float:
+    """Where an epoch lies on a chart over all of them."""
+    return _share(place + 0.5, epochs)
+
+
+def numbered(epochs: Sequence[Epoch]) -> tuple[tuple[float, str], ...]:
+    """The ticks of an axis of epochs, at most twelve."""
+    every = math.ceil(len(epochs) / 12)
+    return tuple((middle(i, epochs), str(epoch.epoch)) for i, epoch in enumerate(epochs) if (i + 1) % every == 0)
+
+
 def _chart(title: str, epochs: Sequence[Epoch], training: Read, validation: Read, *, top: float | None) -> Chart | None:
     values = [value for epoch in epochs for value in (training(epoch), validation(epoch)) if value is not None]
     if not values:
@@ -130,7 +141,7 @@ def _chart(title: str, epochs: Sequence[Epoch], training: Read, validation: Read
     lines = []
     for kind, read in (("training", training), ("validation", validation)):
         known = [
-            (_middle(i, epochs), value, epoch.epoch)
+            (middle(i, epochs), value, epoch.epoch)
             for i, epoch in enumerate(epochs)
             if (value := read(epoch)) is not None
         ]
@@ -140,16 +151,15 @@ def _chart(title: str, epochs: Sequence[Epoch], training: Read, validation: Read
                 Line(kind, tuple((x, height(value)) for x, value, _ in known), f"{kind} {title.lower()} {ends}")
             )
     best = [
-        (_middle(i, epochs), height(value))
+        (middle(i, epochs), height(value))
         for i, epoch in enumerate(epochs)
         if epoch.best and (value := validation(epoch)) is not None
     ]
-    every = math.ceil(len(epochs) / 12)
     return Chart(
         title=title,
         lines=tuple(lines),
         up=tuple((height(mark), f"{mark:g}") for mark in marks),
-        along=tuple((_middle(i, epochs), str(epoch.epoch)) for i, epoch in enumerate(epochs) if (i + 1) % every == 0),
+        along=numbered(epochs),
         best=best[-1] if best else None,
     )
 
@@ -162,10 +172,6 @@ def _expected(law: Law, images: float) -> float:
 
 def _inside(share: float) -> float:
     return min(1.0, max(0.0, share))
-
-
-def _middle(place: int, epochs: Sequence[Epoch]) -> float:
-    return _share(place + 0.5, epochs)
 
 
 def _share(count: float, epochs: Sequence[Epoch]) -> float:

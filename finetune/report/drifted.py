@@ -6,7 +6,7 @@ from finetune.errors import printable
 from finetune.report.evidence import Evidence
 from finetune.report.looked import Compared, Difference, Shares, Shift
 from finetune.report.section import Part
-from finetune.report.words import briefly, number, signed
+from finetune.report.words import number, signed, significant
 
 NAMES = {"test": "test", "validation": "validation", "out_of_fold": "held-out"}
 SHOWN = 8  # names of a fact
@@ -93,7 +93,7 @@ def differing(found: Compared) -> list[str]:
     """What differs of the images, of the confidence and of the shares of classes, in plain sentences."""
     lines = []
     parts = [
-        f"{one.word} (median {one.name} {briefly(one.shift.new)} against {briefly(one.shift.own)})"
+        f"{one.word} (median {one.name} {significant(one.shift.new)} against {significant(one.shift.own)})"
         for one in told(found)
     ]
     if parts:

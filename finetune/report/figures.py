@@ -126,10 +126,10 @@ def plainly(figure: Figure) -> Shown | str:
     return words.NOTHING if plain is None else shown(f"{plain:.4g}", source)
 
 
-def briefly(figure: Figure) -> Shown | str:
-    """'0.312', '78.9', '1,024': about three digits."""
+def significant(figure: Figure) -> Shown | str:
+    """'0.0123', '7,890': three digits of a number that is not negative and may be of any size."""
     plain, source = _parted(figure)
-    return words.NOTHING if plain is None else shown(words.briefly(plain), source)
+    return words.NOTHING if plain is None else shown(words.significant(plain), source)
 
 
 def in_words(score: Score) -> Shown | str:

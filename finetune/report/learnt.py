@@ -1,6 +1,7 @@
-"""How did it learn? Curves by phase, rates, what was compared, and the time that each part took."""
+"""How did it learn? Curves by phase, rates, how stages stood, what was compared, and the time that each part took."""
 
 from finetune.report import curves, trials, words
+from finetune.report import health as standing
 from finetune.report.evidence import Evidence
 from finetune.report.section import ALL_RIGHT, Part, Section, missing, section
 from finetune.report.sourced import at, shown
@@ -11,7 +12,7 @@ def how_did_it_learn(evidence: Evidence) -> Section:
     """What was compared, what was trained, and how long it took."""
     drawn = learning(evidence)
     nothing = missing("No stage has taken a gradient step, so there is no curve to draw.", "") if not drawn else None
-    parts = (choice(evidence), drawn or nothing, seconds(evidence))
+    parts = (choice(evidence), drawn or nothing, health(evidence), seconds(evidence))
     return section("learnt", "How did it learn?", "How learnt", *parts)
 
 
@@ -53,6 +54,21 @@ def learning(evidence: Evidence) -> Part | None:
         "validation": any(line.kind == "validation" for chart in charts for line in chart.lines),
     }
     return Part("learning", "Epoch by epoch", values)
+
+
+def health(evidence: Evidence) -> Part | None:
+    """Gradients, steps and activations by stage, as far as somebody looked; and whether gradients vanish or explode."""
+    charts = standing.charts(evidence.epochs)
+    if not charts:
+        return None
+    values = {
+        "charts": charts,
+        "phases": [(band, stages(band.train)) for band in curves.bands(evidence.epochs)],
+        "rows": standing.ends(evidence.epochs),
+        "trend": standing.trend(evidence.epochs),
+        "silent": standing.silent(evidence.epochs),
+    }
+    return Part("health", "Stage by stage", values)
 
 
 def seconds(evidence: Evidence) -> Part | None:

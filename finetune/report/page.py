@@ -85,7 +85,7 @@ def environment() -> Environment:
         "counted": figures.counted,
         "less": figures.less,
         "plainly": figures.plainly,
-        "briefly": figures.briefly,
+        "significant": figures.significant,
         "path": _path,
         "percent": _percent,
         "cut": _cut,

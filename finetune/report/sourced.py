@@ -2,7 +2,8 @@
 
 A source is a file and the way to a value in it, `metrics.json:test.accuracy.value`; several stand in a row. A verb says
 what was made of them: `sum(…)`, `minus(… …)`, `share(… …)`, `count(…)`, `percent(…)`, `words(…)`, `duration(…)`,
-`size(…)`. A text that is quoted has `text(…)`, for which the file alone may stand.
+`size(…)`, `fold(… … … …)`: how many times the first over the second is the third over the fourth. A text that is quoted
+has `text(…)`, for which the file alone may stand.
 """
 
 from dataclasses import dataclass

@@ -29,10 +29,13 @@ def probability(value: float) -> str:
     return next((text for places in (2, 3) if (text := number(value, places))[0] not in "<>"), number(value, 4))
 
 
-def briefly(value: float) -> str:
-    """'0.312', '4.56', '78.9', '1,024': about three digits."""
-    size = abs(value)
-    return f"{value:,.{0 if size >= 100 else 1 if size >= 10 else 2 if size >= 1 else 3}f}"
+def significant(value: float) -> str:
+    """Three digits and no more, of numbers of any size: '0.0123', '4.56', '7,890'; what is tiny is '< 0.000001'."""
+    if value == 0:
+        return "0"
+    places = min(6, max(0, 2 - math.floor(math.log10(abs(value)))))
+    shown = f"{value:,.{places}f}"
+    return shown if float(shown.replace(",", "")) else "< 0.000001"
 
 
 def signed(value: float, places: int = 3) -> str:

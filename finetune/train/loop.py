@@ -5,8 +5,10 @@ and its number; that is what makes a resumed run equal to an uncut one.
 """
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import asdict, dataclass, field
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -41,10 +43,31 @@ class Step:
 
 
 @dataclass(frozen=True)
+class Health:
+    """How a stage stood at one step of an epoch, counted from 1.
+
+    gradient: the norm of its gradient; weights: that of its weights before the step; update: the norm of what the step
+    changed over that; all None where it is frozen. activation: the root mean square of what left it. What was not
+    finite is None.
+    """
+
+    step: int
+    stage: str
+    gradient: float | None
+    weights: float | None
+    update: float | None
+    activation: float | None
+
+
+Look = Callable[[Classifier, int], AbstractContextManager[Sequence[Health]]]  # around a step; filled once it is taken
+
+
+@dataclass(frozen=True)
 class Epoch:
     """One line of `history.jsonl`, without a clock. `train_loss` and `train_accuracy` are means over the images as they
     were seen in training; the validation scores are None without validation images. `lr` is the rate of the last step
-    for the phase's full-rate stages.
+    for the phase's full-rate stages. `health` is that of each stage at the first and at the last step, where somebody
+    looked.
     """
 
     epoch: int
@@ -56,6 +79,13 @@ class Epoch:
     validation_accuracy: float | None
     lr: float
     best: bool
+    health: tuple[Health, ...] = ()
+
+    @classmethod
+    def from_dict(cls, line: Mapping[str, Any]) -> "Epoch":
+        """The epoch of a line of the history."""
+        health = tuple(Health(**one) for one in line.get("health", ()))
+        return cls(**{**line, "train": tuple(line["train"]), "health": health})
 
 
 @dataclass
@@ -93,7 +123,7 @@ class Training:
     def restore(self, checkpoint: Checkpoint) -> None:
         """Goes back to the end of the epoch at which the checkpoint was taken."""
         self.classifier.load_state_dict(dict(checkpoint.model))
-        self.history = [Epoch(**{**line, "train": tuple(line["train"])}) for line in checkpoint.state["history"]]
+        self.history = [Epoch.from_dict(line) for line in checkpoint.state["history"]]
         self.best = {name: checkpoint.best[name] for name in self.trained}
         phase = self.setting.plan.phases[self.history[-1].phase - 1]
         self.optimizer = optimizers.build(self.classifier, phase, self.setting.train.optimizer)
@@ -112,13 +142,13 @@ class Training:
         }
 
 
-def fit(training: Training, *, check: Check | None = None) -> Iterator[Step | Epoch]:
+def fit(training: Training, *, check: Check | None = None, look: Look | None = None) -> Iterator[Step | Epoch]:
     """Trains from where `training` stands to the end of its plan, yielding every step and every epoch.
 
     After an `Epoch` is yielded, `training` is that of its end and may be saved; after a `Step` it is in the middle of
-    one. `check(done, total)` is called between the batches of an evaluation and may raise to stop. Raises Diverged
-    before a step whose loss or gradient is not finite, and after an epoch whose answers are not; DataError when an
-    image file has gone.
+    one. `check(done, total)` is called between the batches of an evaluation and may raise to stop; `look(classifier,
+    step)` is entered around the first and the last step of each epoch. Raises Diverged before a step whose loss or
+    gradient is not finite, and after an epoch whose answers are not; DataError when an image file has gone.
     """
     below: dict[int, _Below] = {}
     while (place := _next(training)) is not None:
@@ -128,7 +158,8 @@ def fit(training: Training, *, check: Check | None = None) -> Iterator[Step | Ep
             training.optimizer = optimizers.build(training.classifier, phase, training.setting.train.optimizer)
         if phase.views is not None and number not in below:
             below = {number: _Below.filled(training, phase, check)}
-        yield from _epoch(training, phase, below.get(number), number=number, within=len(begun), check=check)
+        at = below.get(number)
+        yield from _epoch(training, phase, at, number=number, within=len(begun), check=check, look=look)
 
 
 def _next(training: Training) -> tuple[int, Phase] | None:
@@ -181,7 +212,14 @@ class _Below:
 
 
 def _epoch(
-    training: Training, phase: Phase, below: _Below | None, *, number: int, within: int, check: Check | None
+    training: Training,
+    phase: Phase,
+    below: _Below | None,
+    *,
+    number: int,
+    within: int,
+    check: Check | None,
+    look: Look | None,
 ) -> Iterator[Step | Epoch]:
     setting, epoch = training.setting, len(training.history) + 1
     seed(setting.seed, "epoch", epoch)
@@ -194,6 +232,7 @@ def _epoch(
     weights = _class_weights(setting)
     losses = [line.validation_loss for line in training.history if line.phase == number]
     total = correct = seen = 0.0
+    health: list[Health] = []
     for step, batch in enumerate(_batches(setting, epoch, below), start=1):
         share = optimizers.rate_share(
             setting.train.rate,
@@ -204,9 +243,11 @@ def _epoch(
             peak=phase.lr,
             losses=losses,
         )
-        value, right = _step(
-            training, network, batch, share=share, weights=weights, where=f"epoch {epoch}, step {step} of {steps}"
-        )
+        where = f"epoch {epoch}, step {step} of {steps}"
+        looking = look(training.classifier, step) if look and step in (1, steps) else nullcontext(())
+        with looking as found:
+            value, right = _step(training, network, batch, share=share, weights=weights, where=where)
+        health += found
         total += value * len(batch.keys)
         correct += right
         seen += len(batch.keys)
@@ -225,6 +266,7 @@ def _epoch(
         validation_accuracy=None if validation is None else validation[1],
         lr=phase.lr * share,
         best=best,
+        health=tuple(health),
     )
     training.history.append(line)
     yield line

@@ -56,6 +56,24 @@ def answers(classes, count, *, seed=0, signal=2.6, labels=None):
     return Predictions(keys, (2 * logits).astype(np.float32), tuple(classes), labels.astype(np.int64))
 
 
+STAGES = ("stem", "stage1", "stage2", "stage3", "stage4", "head")
+
+
+def health(train, *, epoch=1, steps=(1, 20), grows=1.3):
+    """How the stages stood at some steps of an epoch: gradients that grow so many times from stage to stage downwards;
+    of stages that do not train only what leaves them is known.
+    """
+    found = []
+    for step in steps:
+        for place, stage in enumerate(STAGES):
+            weights = 4.0 + 9 * place
+            gradient = 0.4 * weights * grows ** (5 - place) / (epoch + 0.01 * step)
+            known = {"gradient": gradient, "weights": weights, "update": 0.003 * 0.8**epoch / (1 + 0.1 * step)}
+            known = known if stage in train else dict.fromkeys(known)
+            found.append({"step": step, "stage": stage, **known, "activation": 0.5 + 0.1 * place})
+    return found
+
+
 def epochs(phases=PHASES, *, validation=True):
     """A history that falls and flattens, its best epoch near the end."""
     lines, epoch = [], 0
@@ -74,6 +92,7 @@ def epochs(phases=PHASES, *, validation=True):
                 "validation_accuracy": 0.925 - 0.5 * left - 0.01 * math.cos(3 * epoch) if validation else None,
                 "lr": phase.lr,
                 "best": epoch == max(1, total - 2),
+                "health": health(phase.train, epoch=epoch),
             }
             lines.append(line)
     return lines

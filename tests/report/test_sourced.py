@@ -17,6 +17,7 @@ from finetune.report.sourced import Record, Shown, Value, at, located, shown
 from finetune.scores import mislabelled
 from finetune.scores.metrics import scores
 from tests.report import taken
+from tests.report.conftest import epochs, health
 
 # what no number is worked out for: names and sentences of others, the level of intervals and other constants of a
 # method, names of measures, axes, commands and hashes
@@ -128,6 +129,8 @@ def made(verb, paths, bundled):
             return [values[0] - values[1]]
         case "sum":
             return [int(np.sum(values[0]))]
+        case "fold":
+            return [values[0] / values[1] / (values[2] / values[3])]
         case "count":
             return [len(values[0])]
         case "differing":
@@ -220,6 +223,14 @@ def test_every_number_of_a_report_in_folds_is_what_its_source_says(make_probed):
         for fold in (1, 2, 3)
     ]
     assert faults(make_probed(evidence={"folds": lines})) == []
+
+
+@pytest.mark.parametrize("grows", [9.0, 1 / 9])
+def test_every_number_on_gradients_that_explode_or_vanish_is_what_its_source_says(make_bundle, grows):
+    history = [line | {"health": health(line["train"], epoch=line["epoch"], grows=grows)} for line in epochs()]
+    bundle = make_bundle(history=history)
+    assert faults(bundle) == []
+    assert f"Gradients {'explode' if grows > 1 else 'vanish'} on their way down" in report.render(bundle)
 
 
 def test_a_number_that_is_not_that_of_its_source_is_found(make_bundle):

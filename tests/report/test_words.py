@@ -1,7 +1,18 @@
 import pytest
 
 from finetune.report.records import Score
-from finetune.report.words import counted, digits, duration, gained, in_words, interval, number, probability, signed
+from finetune.report.words import (
+    counted,
+    digits,
+    duration,
+    gained,
+    in_words,
+    interval,
+    number,
+    probability,
+    signed,
+    significant,
+)
 
 
 def score(value, low=None, high=None):
@@ -107,3 +118,21 @@ def test_intervals_counts_and_durations_read_well():
         "1 h 0 min",
         "2 h 5 min",
     ]
+
+
+@pytest.mark.parametrize(
+    ("value", "shown"),
+    [
+        (0.0, "0"),
+        (0.01234, "0.0123"),
+        (4.5678, "4.57"),
+        (123.4, "123"),
+        (7890.1, "7,890"),
+        (0.00001234, "0.000012"),
+        (1e-9, "< 0.000001"),
+        (0.9999, "1.000"),
+        (0.0096, "0.00960"),
+    ],
+)
+def test_numbers_of_any_size_have_three_digits_and_no_exponent(value, shown):
+    assert significant(value) == shown
