@@ -23,7 +23,7 @@ from torch import Tensor
 
 from finetune.errors import WeightsError, printable
 
-PICKLES = (".pth", ".pt", ".bin", ".pth.tar")
+PICKLES = (".pth", ".pt", ".bin", ".pth.tar", ".th")
 _NESTS = ("state_dict_ema", "model_ema", "state_dict", "model")  # averaged weights first, as timm takes them
 _NAME = re.compile(r"[A-Za-z0-9_.-]{1,300}")
 _FLOATS = (torch.float16, torch.bfloat16, torch.float32, torch.float64)

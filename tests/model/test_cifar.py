@@ -323,6 +323,20 @@ def test_a_file_in_the_public_layout_is_loaded_by_name_without_its_classifier(
     assert all(torch.equal(tensor, state[key]) for key, tensor in network.module.state_dict().items())
 
 
+def test_a_checkpoint_as_such_networks_are_shared_is_loaded(tmp_path: Path) -> None:
+    state = dict(varied("cifar_resnet20").state_dict())
+    theirs = {f"module.{key}": tensor for key, tensor in state.items() if "num_batches" not in key}
+    theirs |= {"module.linear.weight": torch.rand(10, 64), "module.linear.bias": torch.rand(10)}
+    torch.save({"state_dict": theirs, "best_prec1": 91.7}, tmp_path / "resnet20.th")
+    network = backbone.build("cifar_resnet20")
+    receipt = weights.load(network, File(path=str(tmp_path / "resnet20.th")), seed=0, classes=3)
+    assert receipt.classifier_tensors == ("module.linear.weight", "module.linear.bias")
+    assert receipt.notes[0] == "taken from its entry 'state_dict'"
+    assert receipt.total - receipt.loaded == 19, "the counters of 19 normalisations"
+    found = network.module.state_dict()
+    assert all(torch.equal(found[key], tensor) for key, tensor in state.items() if "num_batches" not in key)
+
+
 def test_a_file_of_option_b_is_not_one_of_option_a(tmp_path: Path) -> None:
     save_file(dict(varied("cifar_resnet20_b").state_dict()), tmp_path / "b.safetensors")
     with pytest.raises(WeightsError, match=r"only in the file: 12\n    layer2\.0\.shortcut\.0\.weight"):
