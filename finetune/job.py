@@ -101,6 +101,7 @@ def run(
         timings.on_device = runtime.most_memory
         allowed, costs = budget(recipe, surveyed, network, runtime, begun=begun)
         decided = plan or planning.plan(recipe, surveyed.facts(recipe), costs)
+        planning.must_fit(decided, recipe)
         pixels = Pixels(store, where=recipe.images.store if recipe.decodes_again else "none")
         make_room(pixels, recipe, surveyed, network, must=True)
         bundle = Bundle.create(target) if output else Bundle.next(target)
@@ -256,7 +257,7 @@ def _classifier(
 ) -> tuple[Classifier, HeadChoice]:
     """The classifier before any step: with that of a probe, or with a new head."""
     if probed:
-        choice, head = probes.described(probed[1], recipe.stages), probes.module(probed[1])
+        choice, head = probes.described(probed[1], recipe.head), probes.module(probed[1])
     else:
         choice = recipe.head or Linear()
         seed(recipe.seed, "head")

@@ -222,7 +222,7 @@ def from_bundle(bundle: Bundle) -> Classifier:
     preprocessing = Preprocessing.from_dict(facts["preprocessing"])
     network = backbone.build(facts["backbone"]["name"], size=preprocessing.size)
     choice = heads.from_dict(facts["head"])
-    stages = choice.stages if isinstance(choice, Multilayer) else ("stage4",)
+    stages = choice.stages if isinstance(choice, Multilayer) else None
     head = heads.build(choice, features=network.width(stages), classes=len(facts["classes"]))
     classifier = Classifier(network, head, preprocessing, stages)
     tensors = safetensors.torch.load(bundle.read("model.safetensors"))

@@ -97,10 +97,10 @@ class Job:
     def say_of_maps(self, setting: Setting, network: Backbone) -> None:
         """What will be kept below the stages that train, before any of it is computed."""
         for phase in setting.plan.phases:
-            if phase.views is not None and phase.boundary not in (None, "stage4"):
+            stage = phase.boundary(network.stages)
+            if phase.views is not None and stage not in (None, network.last):
                 images, size, kept = len(setting.split.train), setting.preprocessing.size, setting.train.activations
-                stage = str(phase.boundary)
-                self.show.say(needed(network, stage, images=images, views=phase.views, size=size, stored_as=kept))
+                self.show.say(needed(network, str(stage), images=images, views=phase.views, size=size, stored_as=kept))
 
     def say_never_held_out(self, given: Material) -> None:
         """The scores of held-out images say nothing of classes that have none."""

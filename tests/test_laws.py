@@ -59,7 +59,7 @@ from tests.laws import (
 
 ROOT = Path(__file__).parents[1]
 PACKAGE = ROOT / "finetune"
-FAMILIES = ("test_resnet", "resnetv2_18", "densenet121", "test_convnext", "test_efficientnet")
+FAMILIES = ("test_resnet", "resnetv2_18", "densenet121", "test_convnext", "test_efficientnet", "cifar_resnet8")
 Write = Callable[..., Path]
 
 
@@ -147,11 +147,14 @@ def test_evaluation_moves_nothing(photos: Path, write_recipe: Write) -> None:
 # 2. a cut run and an uncut one are the same
 
 
-@pytest.mark.parametrize("schedule", GRADIENT)
+@pytest.mark.parametrize(
+    ("schedule", "family"), [*((one, "test_resnet") for one in GRADIENT), ("gradual", "cifar_resnet8")]
+)
 def test_a_run_cut_at_any_moment_and_resumed_equals_the_uncut_one(
-    schedule: str, photos: Path, tmp_path: Path, write_recipe: Write
+    schedule: str, family: str, photos: Path, tmp_path: Path, write_recipe: Write
 ) -> None:
-    recipe = write_recipe(photos, schedule=schedule, more=", patience: 1" if schedule == "full" else "")
+    patience = ", patience: 1" if schedule == "full" else ""
+    recipe = write_recipe(photos, schedule=schedule, backbone=family, more=patience)
     uncut, cut = tmp_path / "a" / "uncut", tmp_path / "a" / "cut"
     steps = steps_of(lambda show: job.run(recipe, output=uncut, show=show))
     for after in (1, steps // 2, steps):

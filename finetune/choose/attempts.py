@@ -13,19 +13,16 @@ from finetune.choose.tuning import SHARES, Tuned, tuned
 from finetune.errors import OutOfResources
 from finetune.frozen.probe import Probe
 from finetune.recipe import planning
-from finetune.recipe.cost import LAST_STAGE
 from finetune.recipe.network import HeadChoice, Multilayer
 from finetune.recipe.plan import Tier
 from finetune.recipe.schedule import Auto, LpFt
 from finetune.recipe.schedule import Probe as ProbeSchedule
 from finetune.recipe.schema import Recipe
-from finetune.recipe.section import STAGES
 from finetune.recipe.tiers import named
 from finetune.train.boundary import needed
 
-# the widest first: its pass computes what the others need
-SEVERAL: tuple[tuple[str, ...], ...] = (("stage2", "stage3", "stage4"), ("stage3", "stage4"), ("stage3",))
-BELOW_LAST = "stage3"
+# of a network's stages; the widest first: its pass computes what the others need
+SEVERAL = (slice(-3, None), slice(-2, None), slice(-2, -1))
 CLEARLY = 2.0  # standard errors
 
 
@@ -87,8 +84,8 @@ def _fit(course: Course, tier: Tier) -> None:
 def _stages(course: Course, tier: Tier) -> None:
     """Of several sets of stages the one with the least log-loss is put to the test."""
     best, tried = course.best, []
-    for stages in SEVERAL:
-        head = Multilayer(stages=stages)  # type: ignore[arg-type]
+    for some in SEVERAL:
+        head = Multilayer(stages=best.recipe.all_stages[:-1][some])  # type: ignore[arg-type]
         recipe = as_probe(best.recipe).model_copy(update={"head": head})
         tried.append((recipe, *course.around.probed(recipe, best.network, views=1)))
     recipe, given, probe = min(tried, key=lambda one: course.judge.log_loss(Held(one[2].logits)))
@@ -120,11 +117,11 @@ def _flip(course: Course, tier: Tier) -> None:
 def _views(course: Course, tier: Tier) -> None:
     best = course.best
     recipe = best.recipe.model_copy(update={"train": best.recipe.train.model_copy(update={"views": tier.views})})
-    if course.keeps and recipe.stages == ("stage4",):
+    if course.keeps and recipe.stages == (recipe.last,):
         _keep_maps(course, recipe, tier.views)
     trials = heads.near(best.probe.trial)
     given, probe = course.around.probed(recipe, best.network, views=tier.views, trials=trials)
-    if recipe.stages == ("stage4",):
+    if recipe.stages == (recipe.last,):
         course.viewed = given, probe
     if course.beats(tier, named(tier), Held(probe.logits)):
         course.take(recipe=recipe, given=given, probe=probe, held=Held(probe.logits))
@@ -132,14 +129,14 @@ def _views(course: Course, tier: Tier) -> None:
 
 def _keep_maps(course: Course, recipe: Recipe, views: int) -> None:
     """The pass that gives the features of all views also leaves what training the last stage begins from."""
-    network, around = course.best.network, course.around
+    network, around, below = course.best.network, course.around, recipe.all_stages[-3]
     setting, samples = around.setting(recipe, network), around.catalog.samples
     kept, size = recipe.train.activations, setting.preprocessing.size
-    around.say(needed(network, BELOW_LAST, images=len(samples), views=views, size=size, stored_as=kept))
+    around.say(needed(network, below, images=len(samples), views=views, size=size, stored_as=kept))
     check = around.check("features")
     with contextlib.suppress(OutOfResources):  # said when that tier's turn comes
         setting.extractor(network).activations(
-            samples, stage=BELOW_LAST, views=views, stored_as=kept, also=("stage4",), check=check
+            samples, stage=below, views=views, stored_as=kept, also=(recipe.last,), check=check
         )
 
 
@@ -197,7 +194,8 @@ def _whole(each: float, folds: int) -> float:
 def _tuning(course: Course, tier: Tier) -> Recipe:
     """The recipe that says what a tier does: the head it begins from is of the views that are written there."""
     best = course.best
-    train = LAST_STAGE if tier.kind == "last_stage" else STAGES
+    stages = best.recipe.all_stages
+    train = stages[-2:] if tier.kind == "last_stage" else stages
     schedule = LpFt(train=train, epochs=tier.epochs, lr=tier.lr)
     views = tier.views if tier.kind == "last_stage" else len(best.given.features)
     written = best.recipe.train.model_copy(update={"views": views})
@@ -207,7 +205,7 @@ def _tuning(course: Course, tier: Tier) -> Recipe:
 def _begun(course: Course, views: int) -> tuple[Material, Probe] | None:
     """A probe of so many views with the head that every network has, if there is one."""
     best = course.best
-    there = [course.viewed, (best.given, best.probe) if best.recipe.stages == ("stage4",) else None]
+    there = [course.viewed, (best.given, best.probe) if best.recipe.stages == (best.recipe.last,) else None]
     return next((one for one in there if one and len(one[0].features) == views), None)
 
 

@@ -107,11 +107,11 @@ def module(probe: Probe | probing.Fitted) -> nn.Module:
     return heads.fitted(fitted.kind, fitted.weight, fitted.bias, fitted.centre)
 
 
-def described(probe: Probe, stages: Sequence[str]) -> HeadChoice:
-    """What kind of head a probe became, as a recipe names it."""
+def described(probe: Probe, asked: HeadChoice | None) -> HeadChoice:
+    """What kind of head a probe became, as a recipe names it; asked: what the recipe says of it."""
     if probe.fitted.kind == "cosine":
         return Cosine()
-    return Linear() if tuple(stages) == ("stage4",) else Multilayer(stages=tuple(stages))  # type: ignore[arg-type]
+    return asked if isinstance(asked, Multilayer) else Linear()
 
 
 def _scalings(head: HeadChoice | None, *, several: bool) -> tuple[Scaling, ...]:

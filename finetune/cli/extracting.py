@@ -19,13 +19,11 @@ _KEYS = {"package": "name", "file": "path", "bundle": "path", "hub": "tag"}
     metavar="KIND[:VALUE]",
     help="package:NAME, file:PATH, bundle:PATH, hub:TAG, hub or random [default: hub].",
 )
-@click.option(
-    "--stage", "stages", multiple=True, default=("stage4",), show_default=True, help="May be given several times."
-)
+@click.option("--stage", "stages", multiple=True, help="May be given several times [default: the last].")
 @click.option(
     "--pool",
     type=click.Choice(["avg", "avgmax", "gem", "none"]),
-    help="[default: the network's own after stage4, avg after others]",
+    help="[default: the network's own after the last stage, avg after others]",
 )
 @click.option("--size", type=int, help="Side in pixels [default: what the weights were trained with].")
 @click.option("--fit", type=click.Choice(["crop", "pad", "squash"]), help="How an oblong image becomes a square.")
@@ -65,7 +63,7 @@ def features(
             backbone,
             folder,
             weights=chosen,
-            stage=stages,
+            stage=stages or None,
             pool=pool,
             size=size,
             fit=fit,

@@ -19,7 +19,6 @@ from finetune.diagnose.asked import selected
 from finetune.diagnose.mistakes import PER_ROW, SIDE
 from finetune.errors import UsageError, printable
 from finetune.model.classifier import Classifier
-from finetune.model.cut import STAGES
 from finetune.scores.predictions import Predictions
 from finetune.views import evaluation_view
 
@@ -46,10 +45,11 @@ def maps(
     """
     seen = last(classifier)
     chosen = seen if stage is None else stage
-    if chosen not in STAGES[1 : STAGES.index(seen) + 1]:
+    names = tuple(classifier.cut.stages)
+    if chosen not in names[1 : names.index(seen) + 1]:
         raise UsageError(f"{printable(chosen)!r} has no map that the head sees; its last stage is {seen}")
     device = next(classifier.parameters()).device
-    layer = classifier.backbone.get_submodule(classifier.cut.cut.ends[STAGES.index(chosen) - 1])
+    layer = classifier.backbone.get_submodule(classifier.cut.cut.ends[names.index(chosen) - 1])
     classifier.eval()
     method = LayerGradCam(classifier, layer)
     found = []
@@ -65,7 +65,7 @@ def maps(
 
 def last(classifier: Classifier) -> str:
     """The last stage that the head sees."""
-    return max(classifier.seen, key=STAGES.index)
+    return max(classifier.seen, key=classifier.cut.cut.position)
 
 
 def files(

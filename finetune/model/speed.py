@@ -98,12 +98,13 @@ def costs(network: Backbone, pixels: Preprocessing, runtime: Runtime, files: Seq
     forward()
     passed = _seconds(forward) / len(images)
     whole = stepping(module, _of(images, min(_STEP, _PIXELS // pixels.size**2)))
+    below = tuple(network.stages)[-2]
     try:
-        upper = copied.onward("stage3")
+        upper = copied.onward(below)
     except UsageError:  # it cannot be run from there, and the last stage is then trained with all that lies below
         return Costs(decoding, passed, whole, passed + whole)
     with torch.no_grad():
-        entering = copied.upto("stage3")(images).contiguous(memory_format=torch.channels_last)
+        entering = copied.upto(below)(images).contiguous(memory_format=torch.channels_last)
     return Costs(decoding, passed, whole, stepping(upper, _of(entering, _STEP)))
 
 

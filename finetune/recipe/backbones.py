@@ -77,6 +77,10 @@ class BackboneFacts:
         """The stage that ends at the classifier's input."""
         return self.stages[-1]
 
+    def has(self) -> str:
+        """Its stages in words, for where one is named that is not among them."""
+        return f"{self.name} has {', '.join(self.stages[:-1])} and {self.last}"
+
     def tag(self, name: str | None = None) -> TagFacts:
         """The facts of the tag `name`; for None those of the default tag, or of an architecture without tags."""
         if name is not None:

@@ -28,6 +28,8 @@ PUBLISHED: dict[Kind, tuple[int, ...]] = {
 }
 
 _PREFIXES: dict[Kind, str] = {"resnet": "cifar_resnet", "resnetv2": "cifar_resnetv2_", "plain": "cifar_plain"}
+PATTERN = "^cifar_(resnet[1-9][0-9]*(_b)?|resnetv2_[1-9][0-9]*|plain[1-9][0-9]*)$"  # of any depth, for an editor
+
 _NAME = re.compile(r"(cifar_[a-z]+(?:v2_)?)([1-9][0-9]{0,5})(_b)?")
 _DEEPEST = 1202
 

@@ -10,9 +10,9 @@ from finetune.recipe.plan import Phase, Plan
 from finetune.recipe.schema import Recipe
 from finetune.recipe.section import STAGES, Stage
 
-# the share of a forward pass that each stage costs in ResNets of 18 to 152 layers, roughly
+# the share of a forward pass that each stage costs in ResNets of 18 to 152 layers, and in those for CIFAR, roughly
 SHARES: dict[Stage, float] = {"stem": 0.05, "stage1": 0.20, "stage2": 0.25, "stage3": 0.30, "stage4": 0.20, "head": 0.0}
-LAST_STAGE = STAGES[-2:]
+SHARES_OF_THREE: dict[Stage, float] = {"stem": 0.01, "stage1": 0.33, "stage2": 0.33, "stage3": 0.33, "head": 0.0}
 PROBE_SECONDS = 1.0  # the cross-validation of a head, and 1 s more for every so many rows of features
 PROBE_ROWS = 1500
 
@@ -37,7 +37,9 @@ def costs(recipe: Recipe, rates: Rates | None, *, backbone: BackboneChoice | Non
         return None
     gmacs = _gmacs(recipe, backbone or recipe.backbone)
     step = gmacs / rates.training_gmacs
-    return Costs(1 / rates.decode_images, gmacs / rates.forward_gmacs, step, shares(LAST_STAGE)[1] * step)
+    stages: tuple[Stage, ...] = (*backbones.entry((backbone or recipe.backbone).name).stages, "head")
+    last = shares(stages[-2:], stages)[1] * step
+    return Costs(1 / rates.decode_images, gmacs / rates.forward_gmacs, step, last)
 
 
 def with_backbone(costs: Costs, recipe: Recipe, backbone: BackboneChoice) -> Costs:
@@ -56,8 +58,8 @@ def fitting(rows: int) -> float:
     return PROBE_SECONDS + rows / PROBE_ROWS
 
 
-def estimate(plan: Plan, facts: Facts, costs: Costs | None) -> list[float | None]:
-    """About how many seconds each phase takes; None where the costs are unknown.
+def estimate(plan: Plan, facts: Facts, costs: Costs | None, stages: tuple[Stage, ...] = STAGES) -> list[float | None]:
+    """About how many seconds each phase takes; None where the costs are unknown. stages: the network's, and the head.
 
     A stage below everything that trains costs one forward pass; a stage that trains costs three such passes (forward,
     gradient of its input, gradient of its weights), which is what a training step measures; a frozen stage above one
@@ -65,11 +67,11 @@ def estimate(plan: Plan, facts: Facts, costs: Costs | None) -> list[float | None
     forward. Where views are kept, what lies below is computed once for each of them instead. How the cost is spread
     over the stages is that of ResNets, whatever the network: an estimate, and no more.
     """
-    return [None if costs is None else _seconds(phase, facts, costs) for phase in plan.phases]
+    return [None if costs is None else _seconds(phase, facts, costs, stages) for phase in plan.phases]
 
 
-def _seconds(phase: Phase, facts: Facts, costs: Costs) -> float:
-    below, above = shares(phase.train)
+def _seconds(phase: Phase, facts: Facts, costs: Costs, stages: tuple[Stage, ...]) -> float:
+    below, above = shares(phase.train, stages)
     forward, step = below * costs.forward, above * costs.step
     validating = phase.epochs * facts.validation * (costs.decode + costs.forward)
     if phase.views is None:
@@ -78,11 +80,15 @@ def _seconds(phase: Phase, facts: Facts, costs: Costs) -> float:
     return filling + phase.epochs * facts.train * step + validating
 
 
-def shares(train: tuple[Stage, ...]) -> tuple[float, float]:
-    """The share of a forward pass that lies below all stages that train, and that of a training step from there on."""
-    lowest = min(STAGES.index(stage) for stage in train)
-    below = sum(SHARES[stage] for stage in STAGES[:lowest])
-    return below, sum(SHARES[stage] * (1 if stage in train else 2 / 3) for stage in STAGES[lowest:])
+def shares(train: tuple[Stage, ...], stages: tuple[Stage, ...] = STAGES) -> tuple[float, float]:
+    """The share of a forward pass that lies below all stages that train, and that of a training step from there on.
+
+    stages: the network's, from the stem up, and the head.
+    """
+    each = SHARES if stages == STAGES else SHARES_OF_THREE
+    lowest = min(stages.index(stage) for stage in train)
+    below = sum(each[stage] for stage in stages[:lowest])
+    return below, sum(each[stage] * (1 if stage in train else 2 / 3) for stage in stages[lowest:])
 
 
 def duration(seconds: float | None) -> str:

@@ -50,7 +50,7 @@ Weights = Hub | File | Package | BundleWeights | Random
 
 
 class BackboneChoice(Section):
-    """An architecture of timm and the weights it starts from."""
+    """An architecture and the weights it starts from."""
 
     example: ClassVar[str] = "{name: resnet50}"
     name: str = Field(description="the architecture, as `finetune backbones` lists it")
@@ -99,8 +99,6 @@ class Multilayer(Section):
         for place, stage in enumerate(self.stages):
             if stage in self.stages[:place]:
                 yield ("stages", place), f"{stage!r} is listed twice"
-        if self.stages == ("stage4",):
-            yield ("stages",), "the features of stage4 alone are what every head sees; write kind: linear"
 
 
 class Mlp(Section):

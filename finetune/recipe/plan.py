@@ -1,6 +1,6 @@
 """What a run is going to do: phases, or the ways that `auto` may try and then the one it chose. Values, no rules."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass
 from typing import Annotated, Literal
 
@@ -10,7 +10,7 @@ from finetune.errors import RecipeError
 from finetune.recipe.network import HeadChoice
 from finetune.recipe.schedule import Auto, BatchNorm, LpFt, Probe, StageList, listed_twice
 from finetune.recipe.schema import Fit, Recipe
-from finetune.recipe.section import STAGES, Conflict, Decay, Epochs, LearningRate, Section, Stage, Views
+from finetune.recipe.section import Conflict, Decay, Epochs, LearningRate, Section, Stage, Views
 from finetune.recipe.sentences import sentences
 
 TierKind = Literal["frozen", "backbone", "fit", "stages", "flip", "views", "last_stage", "all_stages"]
@@ -54,11 +54,13 @@ class Phase:
         except ValidationError as error:
             raise RecipeError("; ".join(text for _, text in sentences(error, WrittenPhase))) from None
 
-    @property
-    def boundary(self) -> Stage | None:
-        """The last stage below all that train: what leaves it stays the same. None where the stem trains."""
-        lowest = min(STAGES.index(stage) for stage in self.train)
-        return STAGES[lowest - 1] if lowest else None
+    def boundary(self, stages: Iterable[str]) -> str | None:
+        """The last of a network's stages below all that train: what leaves it stays the same. None where the stem
+        trains. stages: the network's, from the stem up.
+        """
+        known = (*stages, "head")
+        lowest = min(known.index(stage) for stage in self.train)
+        return known[lowest - 1] if lowest else None
 
 
 class Tier(Section):
@@ -141,6 +143,10 @@ class Plan:
     chosen: Chosen | None = None
 
 
-def stage_lr(phase: Phase, stage: Stage) -> float:
-    """The learning rate of a stage: that of the head, times `lr_decay` for each stage from the head down to it."""
-    return phase.lr * phase.lr_decay ** (len(STAGES) - 1 - STAGES.index(stage))
+def stage_lr(phase: Phase, stage: str, stages: Iterable[str]) -> float:
+    """The learning rate of a stage: that of the head, times `lr_decay` for each stage from the head down to it.
+
+    stages: the network's, from the stem up.
+    """
+    known = (*stages, "head")
+    return phase.lr * phase.lr_decay ** (len(known) - 1 - known.index(stage))

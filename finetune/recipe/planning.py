@@ -6,13 +6,15 @@ from itertools import accumulate
 from operator import mul
 from typing import assert_never
 
+from finetune.errors import UsageError
+from finetune.recipe import backbones
 from finetune.recipe.cost import Costs
 from finetune.recipe.facts import Facts
 from finetune.recipe.plan import Phase, Plan
 from finetune.recipe.rates import ConstantRate, CosineRate, PlateauRate, Rate, SteppedRate
 from finetune.recipe.schedule import Auto, BatchNorm, Gradual, LpFt, PhaseChoice, Probe, trains_backbone
 from finetune.recipe.schema import Recipe
-from finetune.recipe.section import STAGES, Stage
+from finetune.recipe.section import Stage
 from finetune.recipe.share import each
 from finetune.recipe.tiers import tiers
 
@@ -37,6 +39,16 @@ def plan(recipe: Recipe, facts: Facts, costs: Costs | None = None) -> Plan:
     policy, decided = _batch_norm(recipe, facts)
     phases = tuple(_phase(recipe, facts, choice, policy) for choice in recipe.phases)
     return Plan(phases, (*decided, *_remarks(recipe, facts, phases)), probe_views=_probe_views(recipe, facts))
+
+
+def must_fit(plan: Plan, recipe: Recipe) -> None:
+    """Raises UsageError for a plan whose phases train stages that the backbone does not have."""
+    meant = plan.chosen.applied(recipe) if plan.chosen else recipe
+    for number, phase in enumerate(plan.phases, start=1):
+        for stage in phase.train:
+            if stage not in meant.all_stages:
+                has = backbones.entry(meant.backbone.name).has()
+                raise UsageError(f"phase {number} of the plan trains {stage!r}: {has}")
 
 
 def views(recipe: Recipe, facts: Facts) -> int:
@@ -149,7 +161,7 @@ def _on_rate(rate: Rate, peaks: set[float]) -> Iterator[str]:
 
 def _on_random_weights(recipe: Recipe, phases: tuple[Phase, ...]) -> Iterator[str]:
     trained = {"head", *(stage for phase in phases for stage in phase.train)}
-    frozen = [stage for stage in STAGES if stage not in trained]
+    frozen = [stage for stage in recipe.all_stages if stage not in trained]
     if isinstance(recipe.schedule, Auto):
         yield "the weights are random: what frozen stages see says little, and only training all stages may help"
     elif frozen:

@@ -10,7 +10,7 @@ from finetune.recipe.facts import Facts
 from finetune.recipe.machine import Rates
 from finetune.recipe.plan import Phase, Plan, stage_lr
 from finetune.recipe.schema import Recipe
-from finetune.recipe.section import STAGES, Stage
+from finetune.recipe.section import Stage
 from finetune.recipe.tiers import named
 
 WIDTH = 80
@@ -26,14 +26,14 @@ def describe(plan: Plan, facts: Facts, recipe: Recipe, costs: Costs | None, rate
         *_wrapped(_images(facts)),
         "",
     ]
-    seconds = estimate(plan, facts, costs)
+    seconds = estimate(plan, facts, costs, recipe.all_stages)
     if plan.probe_views is not None:
         probing = _probing(plan.probe_views, facts, costs)
         seen = "the plain view" if plan.probe_views == 1 else f"{plan.probe_views} views"
         said = f"head: found by cross-validation on the frozen features of {seen} of each image"
         lines += [*_wrapped(said if probing is None else f"{said}, in about {duration(probing)}"), ""]
         seconds = [probing, *seconds]
-    lines += _phases(plan, facts, seconds[-len(plan.phases) :]) if plan.phases else []
+    lines += _phases(plan, facts, seconds[-len(plan.phases) :], recipe.all_stages) if plan.phases else []
     if plan.tiers and not plan.phases:
         lines += [*tried(plan, recipe), ""]
         seconds = [tier.seconds for tier in plan.tiers]
@@ -57,18 +57,16 @@ def _probing(views: int, facts: Facts, costs: Costs | None) -> float | None:
     return None if seen is None else seen + fitting(views * images)
 
 
-def _phases(plan: Plan, facts: Facts, seconds: Sequence[float | None]) -> list[str]:
+def _phases(plan: Plan, facts: Facts, seconds: Sequence[float | None], stages: tuple[Stage, ...]) -> list[str]:
     steps = math.ceil(facts.train / facts.batch_size)
     lines = [f"phase  {'trains':<26}  epochs     steps  {'BatchNorm':<10}  time, about"]
     for number, (phase, needed) in enumerate(zip(plan.phases, seconds, strict=True), start=1):
         policy = phase.batch_norm if set(phase.train) != {"head"} else "frozen"
-        lines.append(
-            f"{number:>5}  {_named(phase.train):<26}  {phase.epochs:>6}  {phase.epochs * steps:>8}  {policy:<10}  "
-            f"{duration(needed)}"
-        )
-    lines += ["", "rate   " + "".join(f"{stage:>10}" for stage in STAGES)]
+        trained, epochs = _named(phase.train, stages), phase.epochs
+        lines.append(f"{number:>5}  {trained:<26}  {epochs:>6}  {epochs * steps:>8}  {policy:<10}  {duration(needed)}")
+    lines += ["", "rate   " + "".join(f"{stage:>10}" for stage in stages)]
     for number, phase in enumerate(plan.phases, start=1):
-        lines.append(f"{number:>5}  " + "".join(_rate(phase, stage) for stage in STAGES))
+        lines.append(f"{number:>5}  " + "".join(_rate(phase, stage, stages) for stage in stages))
     kept = [f"{p.views} in phase {n}" for n, p in enumerate(plan.phases, start=1) if p.views is not None]
     if kept:
         lines += ["", *_wrapped(f"views of each image kept below the stages that train: {', '.join(kept)}")]
@@ -95,12 +93,12 @@ def _on_time(seconds: Sequence[float | None], rates: Rates | None, *, times: int
     )
 
 
-def _named(train: tuple[Stage, ...]) -> str:
+def _named(train: tuple[Stage, ...], stages: tuple[Stage, ...]) -> str:
     """The stages in few words: three or more in a row are named by the first and the last."""
-    if set(train) == set(STAGES):
+    if set(train) == set(stages):
         return "all stages"
     runs: list[list[Stage]] = []
-    for below, stage in zip((None, *STAGES), STAGES, strict=False):
+    for below, stage in zip((None, *stages), stages, strict=False):
         if stage in train and below in train:
             runs[-1].append(stage)
         elif stage in train:
@@ -108,8 +106,8 @@ def _named(train: tuple[Stage, ...]) -> str:
     return " ".join(f"{run[0]} to {run[-1]}" if len(run) > 2 else " ".join(run) for run in runs)
 
 
-def _rate(phase: Phase, stage: Stage) -> str:
-    return f"{stage_lr(phase, stage):>10.2g}" if stage in phase.train else f"{'-':>10}"
+def _rate(phase: Phase, stage: Stage, stages: tuple[Stage, ...]) -> str:
+    return f"{stage_lr(phase, stage, stages[:-1]):>10.2g}" if stage in phase.train else f"{'-':>10}"
 
 
 def _wrapped(text: str, hanging: str = "") -> list[str]:

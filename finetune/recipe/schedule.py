@@ -52,7 +52,9 @@ class Gradual(Section):
     epochs: Epochs = Field(4, description="epochs of each phase")
     lr: LearningRate = 1e-3
     lr_decay: Decay = 0.5
-    stages: int = Field(5, ge=1, le=5, description="how many stages are thawed, from stage4 (1) down to the stem (5)")
+    stages: int = Field(
+        5, ge=1, le=5, description="how many stages are thawed, from the last (1) down to the stem; left out: all"
+    )
 
 
 class Stages(Section):
@@ -133,9 +135,9 @@ def starts_from_probe(schedule: Schedule) -> bool:
     return isinstance(schedule, Probe | LpFt | Auto)
 
 
-def written_phases(schedule: Schedule) -> tuple[PhaseChoice, ...]:
+def written_phases(schedule: Schedule, stages: tuple[Stage, ...] = STAGES) -> tuple[PhaseChoice, ...]:
     """The phases that a schedule means, before anything is known of the data: none where nothing trains by gradient, or
-    where that is yet to be found out.
+    where that is yet to be found out. stages: those of the network from the stem up, and the head.
 
     `gradual` thaws one stage more per phase from the top (Howard & Ruder 2018, Universal Language Model Fine-tuning,
     section 3.3) and begins every phase at half the rate of the one before, as in fastai's tutorials of that method,
@@ -146,9 +148,11 @@ def written_phases(schedule: Schedule) -> tuple[PhaseChoice, ...]:
         case Head():
             return (PhaseChoice(train=("head",), epochs=schedule.epochs, lr=schedule.lr),)
         case Full():
-            return (PhaseChoice(train=STAGES, epochs=schedule.epochs, lr=schedule.lr, lr_decay=schedule.lr_decay),)
+            return (PhaseChoice(train=stages, epochs=schedule.epochs, lr=schedule.lr, lr_decay=schedule.lr_decay),)
         case Gradual():
-            return tuple(_thawed(schedule, number) for number in range(schedule.stages + 1))
+            return tuple(
+                _thawed(schedule, number, stages) for number in range(min(schedule.stages, len(stages) - 1) + 1)
+            )
         case Stages():
             train, decay = in_order(schedule.train), schedule.lr_decay
             return (PhaseChoice(train=train, epochs=schedule.epochs, lr=schedule.lr, lr_decay=decay),)
@@ -174,8 +178,8 @@ def trains_backbone(phase: PhaseChoice) -> bool:
     return any(stage != "head" for stage in phase.train)
 
 
-def _thawed(schedule: Gradual, number: int) -> PhaseChoice:
-    train = STAGES[len(STAGES) - 1 - number :]
+def _thawed(schedule: Gradual, number: int, stages: tuple[Stage, ...]) -> PhaseChoice:
+    train = stages[len(stages) - 1 - number :]
     decay = schedule.lr_decay if number else 1.0
     return PhaseChoice(train=train, epochs=schedule.epochs, lr=schedule.lr / 2**number, lr_decay=decay)
 

@@ -1,25 +1,27 @@
 """The typed recipe: all that a user may ask for, with defaults and ranges. Knows no YAML, images or networks."""
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import Discriminator, Field, Tag
 
 from finetune.errors import suggestion
-from finetune.recipe import backbones
+from finetune.recipe import backbones, cifar
 from finetune.recipe.dataset import FolderData, HuggingfaceData, TableData, TorchvisionData
-from finetune.recipe.network import BackboneChoice, FeatureStage, HeadChoice, Linear, Mlp, Multilayer, Random
+from finetune.recipe.network import BackboneChoice, HeadChoice, Linear, Mlp, Multilayer, Random
 from finetune.recipe.rates import CosineRate, PlateauRate, Rate, SteppedRate, never_reduced, stepped_beyond
 from finetune.recipe.schedule import (
     Auto,
     BatchNorm,
+    Gradual,
     Head,
     LpFt,
     PhaseChoice,
     Phases,
     Probe,
     Schedule,
+    Stages,
     starts_from_probe,
     trains_backbone,
     written_phases,
@@ -28,9 +30,11 @@ from finetune.recipe.section import (
     SHORTEST,
     STAGES,
     Conflict,
+    KeyPath,
     PathText,
     RunName,
     Section,
+    Stage,
     Views,
 )
 from finetune.recipe.splits import Folds, Given, SplitChoice, Stored
@@ -231,18 +235,28 @@ class Recipe(Section):
     @property
     def phases(self) -> tuple[PhaseChoice, ...]:
         """The phases of its schedule, as written."""
-        return written_phases(self.schedule)
+        return written_phases(self.schedule, self.all_stages)
 
     @property
-    def stages(self) -> tuple[FeatureStage, ...]:
+    def all_stages(self) -> tuple[Stage, ...]:
+        """The stages of its backbone from the stem up, and the head."""
+        return (*backbones.entry(self.backbone.name).stages, "head")
+
+    @property
+    def last(self) -> Stage:
+        """The stage of its backbone that ends at the classifier's input."""
+        return self.all_stages[-2]
+
+    @property
+    def stages(self) -> tuple[Stage, ...]:
         """The stages whose features the head sees."""
-        return self.head.stages if isinstance(self.head, Multilayer) else ("stage4",)
+        return self.head.stages if isinstance(self.head, Multilayer) else (self.last,)
 
     def keeps(self, phase: PhaseChoice) -> bool:
         """Whether what enters the stages that a phase trains can be computed once and kept: all that the head sees has
         to follow from it.
         """
-        return not trains_backbone(phase) or ("stem" not in phase.train and self.stages == ("stage4",))
+        return not trains_backbone(phase) or ("stem" not in phase.train and self.stages == (self.last,))
 
     @property
     def decodes_again(self) -> bool:
@@ -250,7 +264,17 @@ class Recipe(Section):
         one_pass = self.train.views and len(self.phases) == 1 and self.keeps(self.phases[0])
         return not isinstance(self.schedule, Probe) and (starts_from_probe(self.schedule) or not one_pass)
 
+    def followed(self) -> Mapping[str, object]:
+        """Where a schedule does not say which stages it trains, all that the backbone has."""
+        schedule, stages = self.schedule, self.all_stages
+        if isinstance(schedule, LpFt) and "train" not in schedule.model_fields_set and stages != STAGES:
+            return {"schedule": schedule.model_copy(update={"train": stages})}
+        if isinstance(schedule, Gradual) and "stages" not in schedule.model_fields_set and stages != STAGES:
+            return {"schedule": schedule.model_copy(update={"stages": len(stages) - 1})}
+        return {}
+
     def conflicts(self) -> Iterator[Conflict]:
+        yield from self._stage_conflicts()
         yield from self._split_conflicts()
         yield from self._patience_conflicts()
         yield from self._best_conflicts()
@@ -265,6 +289,22 @@ class Recipe(Section):
         for place, kind in enumerate(self.track):
             if kind in self.track[:place]:
                 yield ("track", place), f"tracker {kind!r} is listed twice"
+
+    def _stage_conflicts(self) -> Iterator[Conflict]:
+        facts, schedule = backbones.entry(self.backbone.name), self.schedule
+        named: list[tuple[KeyPath, tuple[Stage, ...]]] = []
+        if isinstance(schedule, Stages | LpFt):
+            named.append((("schedule", "train"), schedule.train))
+        for place, phase in self._listed_phases():
+            named.append((("schedule", "phases", place, "train"), phase.train))
+        if isinstance(self.head, Multilayer):
+            named.append((("head", "stages"), self.head.stages))
+        for where, stages in named:
+            for place, stage in enumerate(stages):
+                if stage not in self.all_stages:
+                    yield (*where, place), f"{stage!r}: {facts.has()}"
+        if isinstance(schedule, Gradual) and schedule.stages > len(facts.stages):
+            yield ("schedule", "stages"), f"{schedule.stages} stages are more than there are: {facts.has()}"
 
     def _split_conflicts(self) -> Iterator[Conflict]:
         if isinstance(self.split, Given) and self.data.pool:
@@ -345,9 +385,14 @@ class Recipe(Section):
             )
         elif starts_from_probe(self.schedule) and dropout:
             yield ("head", "dropout"), f"dropout has no effect: the head of schedule {kind!r} is fitted, and has none"
+        if isinstance(self.head, Multilayer) and self.stages == (self.last,):
+            yield (
+                ("head", "stages"),
+                f"the features of {self.last} alone are what every head sees; write kind: linear",
+            )
         trained = {stage for phase in self.phases for stage in phase.train}
         highest = max(STAGES.index(stage) for stage in self.stages)
-        unseen = [stage for stage in STAGES[highest + 1 : -1] if stage in trained]
+        unseen = [stage for stage in STAGES[highest + 1 : -1] if stage in trained and stage in self.all_stages]
         if unseen:
             yield (
                 ("head", "stages"),
@@ -447,6 +492,9 @@ def json_schema() -> dict[str, Any]:
     """The JSON schema of a recipe file, for editors that complete and check while one types."""
     schema = Recipe.model_json_schema()
     schema["required"] = [key for key in schema["required"] if key != "name"]
-    schema["$defs"]["BackboneChoice"]["properties"]["name"]["enum"] = list(backbones.names())
+    schema["$defs"]["BackboneChoice"]["properties"]["name"]["anyOf"] = [
+        {"enum": list(backbones.names())},
+        {"pattern": cifar.PATTERN},
+    ]
     schema["title"] = "finetune recipe"
     return schema

@@ -4,7 +4,7 @@ import math
 import os
 import re
 import unicodedata
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Annotated, ClassVar, Literal, Self, get_args, get_origin
 
 from pydantic import (
@@ -21,7 +21,7 @@ from pydantic_core import PydanticCustomError
 from pydantic_core.core_schema import SerializationInfo
 
 Stage = Literal["stem", "stage1", "stage2", "stage3", "stage4", "head"]
-STAGES: tuple[Stage, ...] = get_args(Stage)
+STAGES: tuple[Stage, ...] = get_args(Stage)  # of timm's networks; others may have no stage4
 
 KeyPath = tuple[str | int, ...]
 Conflict = tuple[KeyPath, str]
@@ -46,8 +46,13 @@ class Section(BaseModel):
         """What is wrong with values that are fine one by one: (path from this section, sentence)."""
         return iter(())
 
+    def followed(self) -> Mapping[str, object]:
+        """Values of keys that were left open and follow from other keys; they are in place before conflicts are."""
+        return {}
+
     @model_validator(mode="after")
     def _without_conflicts(self) -> Self:
+        self.__dict__.update(self.followed())
         found = tuple(self.conflicts())
         if found:
             text = "; ".join(sentence for _, sentence in found)

@@ -4,11 +4,12 @@ import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from finetune.recipe.cost import LAST_STAGE, Costs, duration, fitting, image_size, passing, shares, with_backbone
+from finetune.recipe.cost import Costs, duration, fitting, image_size, passing, shares, with_backbone
 from finetune.recipe.facts import Facts
 from finetune.recipe.plan import Tier, TierKind
 from finetune.recipe.schedule import Auto
 from finetune.recipe.schema import Fit, Recipe
+from finetune.recipe.section import Stage
 
 FEW = 2000  # images up to which every choice is made on out-of-fold predictions; above, on one held-out fifth
 FEWEST = 5  # images of the smallest class, below which training in folds says nothing
@@ -146,7 +147,7 @@ def _considered(
     for tuning in (ALL, GENTLY, ALL_GENTLY) if small else (GENTLY, ALL_GENTLY, ALL):
         most = 1 if images > FEW else MOST_FOLDS if tuning is GENTLY else SOME_FOLDS
         new = 0 if any(tier.kind == "views" for tier in chosen) else views
-        whole = _tuned(tuning, images, costs, views=views, new=new, folds=most)
+        whole = _tuned(tuning, images, costs, recipe.all_stages, views=views, new=new, folds=most)
         yield forms(whole, images=images), few
         if tuning is GENTLY and not small:
             yield (several,), ""
@@ -179,12 +180,21 @@ def _heads(rows: int, features: float | None, *, heads: int = 1) -> float | None
     return None if features is None else features + heads * fitting(rows)
 
 
-def _tuned(tuning: Tuning, images: int, costs: Costs | None, *, views: int, new: int, folds: int) -> Tier:
+def _tuned(
+    tuning: Tuning,
+    images: int,
+    costs: Costs | None,
+    stages: tuple[Stage, ...],
+    *,
+    views: int,
+    new: int,
+    folds: int,
+) -> Tier:
     """The tier with what it takes; `new` views have not been passed through the network yet."""
     last = tuning.kind == "last_stage"
     seconds = None
     if costs is not None:
-        below, _ = shares(LAST_STAGE)
+        below, _ = shares(stages[-2:], stages)
         filling = images * (costs.decode + new * below * costs.forward) if last and new else 0.0
         step = costs.last if last else costs.decode + costs.step
         seconds = filling + _trainings(folds) * tuning.epochs * images * step

@@ -53,7 +53,8 @@ def plan(evidence: Evidence) -> Part | None:
         for band in curves.bands(evidence.epochs)
     }
     rows = [
-        (number, phase, stages(phase.train), ran.get(number, 0)) for number, phase in enumerate(evidence.plan.phases, 1)
+        (number, phase, stages(phase.train, evidence.facts.backbone), ran.get(number, 0))
+        for number, phase in enumerate(evidence.plan.phases, 1)
     ]
     tiers = [] if evidence.plan.chosen else [(named(tier), tier) for tier in evidence.plan.tiers]
     values = {

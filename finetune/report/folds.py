@@ -2,8 +2,7 @@
 
 import statistics
 
-from finetune.recipe.section import STAGES
-from finetune.report import trials
+from finetune.report import stages, trials
 from finetune.report.course import Fold
 from finetune.report.evidence import Evidence
 from finetune.report.records import Score
@@ -34,6 +33,8 @@ def _learnt(evidence: Evidence, fold: Fold) -> str:
     own = evidence.facts.backbone
     parts = [] if own is None or fold.backbone == own.name else [fold.backbone]
     parts += [trials.family(fold.trial)] if fold.trial else []
-    stages = "all stages" if len(fold.trained) == len(STAGES) else ", ".join(fold.trained)
-    parts += [f"training {stages} for {fold.epochs} {'epoch' if fold.epochs == 1 else 'epochs'}"] if fold.epochs else []
+    trained = "all stages" if set(fold.trained) == set(stages.of(fold.backbone)) else ", ".join(fold.trained)
+    parts += (
+        [f"training {trained} for {fold.epochs} {'epoch' if fold.epochs == 1 else 'epochs'}"] if fold.epochs else []
+    )
     return ", then ".join(parts)

@@ -48,7 +48,7 @@ def learning(evidence: Evidence) -> Part | None:
     best = next((at(epoch, "epoch") for epoch in reversed(evidence.epochs) if epoch.best), None)
     values = {
         "charts": charts,
-        "phases": [(band, stages(band.train)) for band in curves.bands(evidence.epochs)],
+        "phases": [(band, stages(band.train, evidence.facts.backbone)) for band in curves.bands(evidence.epochs)],
         "best": best if any(chart.best for chart in charts) else None,
         "validation": any(line.kind == "validation" for chart in charts for line in chart.lines),
     }

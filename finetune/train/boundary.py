@@ -33,7 +33,7 @@ class Onward(nn.Module):
     def __init__(self, classifier: Classifier, stage: str) -> None:
         super().__init__()
         self.head = classifier.head
-        self.upper = nn.Identity() if stage == "stage4" else classifier.cut.onward(stage)
+        self.upper = nn.Identity() if stage == classifier.cut.last else classifier.cut.onward(stage)
         self._whole = classifier.backbone
 
     def forward(self, activations: Tensor) -> Tensor:
@@ -120,16 +120,17 @@ def boundary(
     What the store lacks is computed now. Raises as `Extractor.activations` does, and UsageError where the head sees
     more than what follows from the boundary.
     """
-    stage, views = phase.boundary, views or phase.views
+    last = classifier.cut.last
+    stage, views = phase.boundary(classifier.cut.stages), views or phase.views
     assert stage is not None, "a phase that trains the stem keeps nothing"
     assert views is not None, "a phase without views keeps nothing"
-    if stage == "stage4":
+    if stage == last:
         features = extractor.pooled(catalog.samples, stages=classifier.seen, views=views, check=check)
         return Boundary(Onward(classifier, stage), lambda places, view: features[view, places], views, runtime)
-    if classifier.seen != ("stage4",):
+    if classifier.seen != (last,):
         raise UsageError(
             f"views cannot be kept where {' and '.join(phase.train)} train, for the head sees "
-            f"{' and '.join(classifier.seen)}, and only stage4 follows from what leaves {stage}; leave views out"
+            f"{' and '.join(classifier.seen)}, and only {last} follows from what leaves {stage}; leave views out"
         )
     kept = extractor.activations(catalog.samples, stage=stage, views=views, stored_as=stored_as, check=check)
     return Boundary(Onward(classifier, stage), kept.batch, views, runtime)

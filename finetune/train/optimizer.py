@@ -21,7 +21,7 @@ def build(classifier: Classifier, phase: Phase, optimizer: Optimizer) -> torch.o
     groups = []
     for stage in phase.train:
         parameters = [p for n, p in classifier.named_parameters() if classifier.stage_of(n) == stage]
-        rate = stage_lr(phase, stage)
+        rate = stage_lr(phase, stage, classifier.cut.stages)
         for weights in (True, False):
             chosen = [p for p in parameters if (p.ndim > 1) == weights]
             decay = optimizer.weight_decay if weights or optimizer.decayed == "all" else 0.0

@@ -104,7 +104,7 @@ def asking(training: Training, catalog: Catalog, *, check: Check | None = None) 
         )
     kept = boundary(
         classifier,
-        min(phases, key=lambda phase: STAGES.index(phase.boundary or "stem")),
+        min(phases, key=lambda phase: min(map(STAGES.index, phase.train))),
         catalog,
         extractor=setting.extractor(classifier.cut),
         runtime=setting.runtime,

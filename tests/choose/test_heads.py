@@ -1,4 +1,3 @@
-from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -10,7 +9,7 @@ from finetune.choose.heads import Material
 from finetune.data.adapters import folder
 from finetune.data.catalog import Catalog, Sample, census
 from finetune.errors import DataError
-from finetune.frozen.design import DIRECTIONS
+from finetune.frozen.design import DIRECTIONS, Scaling
 from finetune.frozen.extract import Extractor, Looks
 from finetune.frozen.families import Trial
 from finetune.frozen.probe import fit
@@ -177,19 +176,21 @@ def test_the_module_says_what_the_probe_says(choice: HeadChoice) -> None:
 
 
 @pytest.mark.parametrize(
-    ("choice", "stages", "expected"),
+    ("choice", "scaling", "expected"),
     [
-        (Linear(), ("stage4",), Linear()),
-        (Cosine(), ("stage4",), Cosine()),
-        (Linear(), ("stage2", "stage4"), Multilayer(stages=("stage2", "stage4"))),
-        (Linear(), ("stage3",), Multilayer(stages=("stage3",))),
+        (Linear(), "raw", Linear()),
+        (None, "raw", Linear()),
+        (None, "l2", Cosine()),
+        (Cosine(), "l2", Cosine()),
+        (Multilayer(stages=("stage2", "stage4")), "raw", Multilayer(stages=("stage2", "stage4"))),
+        (Multilayer(stages=("stage3",)), "raw", Multilayer(stages=("stage3",))),
     ],
 )
 def test_it_is_described_as_a_recipe_would_name_it(
-    choice: HeadChoice, stages: Sequence[str], expected: HeadChoice
+    choice: HeadChoice | None, scaling: Scaling, expected: HeadChoice
 ) -> None:
-    trial = Trial("ncm", "l2" if isinstance(choice, Cosine) else "raw")
-    assert heads.described(heads.fit(material(), head=choice, threads=1, trials=[trial]), stages) == expected
+    probe = heads.fit(material(), head=choice, threads=1, trials=[Trial("ncm", scaling)])
+    assert heads.described(probe, choice) == expected
 
 
 def test_images_that_resemble_each_other_are_told_apart_about_as_well_as_they_can_be(

@@ -66,7 +66,6 @@ def test_the_head_sees_the_last_stage_unless_it_says_otherwise() -> None:
         ({"kind": "multilayer", "stages": []}, "at least 1 item"),
         ({"kind": "multilayer", "stages": ["stem", "stage4"]}, "stage1"),
         ({"kind": "multilayer", "stages": ["stage3", "stage3"]}, "'stage3' is listed twice"),
-        ({"kind": "multilayer", "stages": ["stage4"]}, "write kind: linear"),
     ],
 )
 def test_a_head_that_means_nothing_is_refused(keys: dict[str, Any], message: str) -> None:

@@ -35,9 +35,9 @@ def phase(**keys: Any) -> dict[str, Any]:
 
 def test_the_rate_falls_by_stage_from_the_head_down() -> None:
     falling = Phase(STAGES, 1, 0.8, 0.5, "batch")
-    assert [stage_lr(falling, stage) for stage in STAGES] == [0.025, 0.05, 0.1, 0.2, 0.4, 0.8]
-    assert stage_lr(Phase(("stage1", "head"), 1, 0.8, 0.5, "batch"), "stage1") == 0.05
-    assert {stage_lr(Phase(STAGES, 1, 0.8, 1.0, "batch"), stage) for stage in STAGES} == {0.8}
+    assert [stage_lr(falling, stage, STAGES[:-1]) for stage in STAGES] == [0.025, 0.05, 0.1, 0.2, 0.4, 0.8]
+    assert stage_lr(Phase(("stage1", "head"), 1, 0.8, 0.5, "batch"), "stage1", STAGES[:-1]) == 0.05
+    assert {stage_lr(Phase(STAGES, 1, 0.8, 1.0, "batch"), stage, STAGES[:-1]) for stage in STAGES} == {0.8}
 
 
 @pytest.mark.parametrize(("keys", "message"), IMPOSSIBLE)
@@ -59,7 +59,16 @@ def test_a_phase_that_is_impossible_is_refused(keys: dict[str, Any], message: st
     ],
 )
 def test_what_is_below_all_that_trains_ends_at_the_boundary(train: tuple[Any, ...], boundary: str | None) -> None:
-    assert Phase(**phase(train=train)).boundary == boundary
+    assert Phase(**phase(train=train)).boundary(STAGES[:-1]) == boundary
+
+
+def test_the_boundary_and_the_rates_are_those_of_the_networks_own_stages() -> None:
+    three = ("stem", "stage1", "stage2", "stage3")
+    assert Phase(**phase(train=("head",))).boundary(three) == "stage3"
+    assert Phase(**phase(train=("head", "stage3"))).boundary(three) == "stage2"
+    assert Phase(**phase(train=(*three, "head"))).boundary(three) is None
+    falling = Phase((*three, "head"), 1, 0.8, 0.5, "batch")
+    assert [stage_lr(falling, stage, three) for stage in (*three, "head")] == [0.05, 0.1, 0.2, 0.4, 0.8]
 
 
 def test_a_phase_keeps_views_where_the_stem_is_frozen() -> None:

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from pydantic import BaseModel, ValidationError
 
-from finetune.recipe import backbones
+from finetune.recipe import backbones, cifar
 from finetune.recipe.network import BackboneChoice, Random
 from finetune.recipe.schedule import PhaseChoice
 from finetune.recipe.schema import FolderData, Recipe, json_schema
@@ -186,8 +186,11 @@ def test_the_json_schema_is_what_an_editor_needs() -> None:
     schema = json_schema()
     assert schema["required"] == ["data", "backbone"]
     assert schema["additionalProperties"] is False
-    assert "resnet50" in schema["$defs"]["BackboneChoice"]["properties"]["name"]["enum"]
-    assert set(schema["$defs"]["BackboneChoice"]["properties"]["name"]["enum"]) == set(backbones.names())
+    names, others = schema["$defs"]["BackboneChoice"]["properties"]["name"]["anyOf"]
+    assert "resnet50" in names["enum"]
+    assert set(names["enum"]) == set(backbones.names())
+    assert all(re.match(others["pattern"], name) for name in (*cifar.names(), "cifar_resnet26", "cifar_resnetv2_38"))
+    assert not any(re.match(others["pattern"], name) for name in ("cifar_resnet", "cifar_resnet20x", "cifar_plain20_b"))
     assert schema["properties"]["schedule"]["discriminator"]["propertyName"] == "kind"
     assert json.loads(json.dumps(schema)) == schema
 

@@ -6,6 +6,7 @@ from finetune.bundle import Bundle
 from finetune.recipe.plan import Plan
 from finetune.report.evidence import gather
 from finetune.report.questions import QUESTIONS
+from finetune.report.records import Network
 from finetune.report.stages import stages
 from finetune.scores.predictions import Predictions
 from tests.report.conftest import PLAN
@@ -32,6 +33,14 @@ def named(bundle):
 )
 def test_stages_are_named_in_short(names, words):
     assert stages(names) == words
+
+
+def test_all_stages_are_those_that_the_network_has():
+    three = ("stem", "stage1", "stage2", "stage3", "head")
+    assert stages(three, Network(name="cifar_resnet20")) == "all stages"
+    assert stages(three[2:], Network(name="cifar_resnet20")) == "stage2 to head"
+    assert stages(three, Network(name="resnet18")) == "stem, stage1, stage2, stage3, head"
+    assert stages(three, Network(name="no such")) == "stem, stage1, stage2, stage3, head"
 
 
 TITLES = [

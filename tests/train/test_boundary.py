@@ -86,13 +86,18 @@ def live(run: Training) -> np.ndarray:
 
 
 @pytest.mark.parametrize(
-    ("family", "stage"),
-    [*((family, "stage3") for family in FAMILIES), *(("test_resnet", stage) for stage in ("stage4", "stage1"))],
+    ("family", "train"),
+    [
+        *((family, UPPER["stage3"]) for family in FAMILIES),
+        *(("test_resnet", UPPER[stage]) for stage in ("stage4", "stage1")),
+        *((family, ("stage3", "head")) for family in ("cifar_resnet20", "cifar_resnetv2_11")),
+        ("cifar_resnet20", ("head",)),
+    ],
 )
 def test_kept_activations_run_onward_give_the_live_logits_bit_for_bit(
-    family: str, stage: str, photos: Path, store: Store, write_recipe: Write
+    family: str, train: tuple[str, ...], photos: Path, store: Store, write_recipe: Write
 ) -> None:
-    run = begun(write_recipe(photos, backbone=family), phase(UPPER[stage]), store)
+    run = begun(write_recipe(photos, backbone=family), phase(train), store)
     assert len(run.setting.split.train) % run.setting.runtime.evaluation_batch
     cold = below(run).logits(len(run.setting.split.train))
     warm = below(run).logits(len(run.setting.split.train))
