@@ -67,6 +67,21 @@ def test_an_exception_is_raised_where_its_result_would_have_been() -> None:
         next(results)
 
 
+def test_items_handed_over_together_come_in_order_and_with_their_exceptions() -> None:
+    begun: list[int] = []
+
+    def work(number: int) -> float:
+        begun.append(number)
+        return 6 / (number - 77)
+
+    results = runtime.in_order(work, range(100), threads=2, ahead=64)
+    assert next(results) == 6 / -77
+    assert len(begun) <= 64 + 8  # eight at once
+    assert [next(results) for _ in range(76)] == [6 / (n - 77) for n in range(1, 77)]
+    with pytest.raises(ZeroDivisionError):
+        next(results)
+
+
 def test_a_signal_is_noted_and_raised_at_the_next_check() -> None:
     with runtime.stop_requests() as requests:
         requests.check()

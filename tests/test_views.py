@@ -130,26 +130,43 @@ def test_zoom_does_not_decide_brightness():
     assert abs(np.corrcoef(zoom, found[..., 0].mean(axis=(1, 2)))[0, 1]) < 0.2
 
 
-def test_a_padded_crop_lies_anywhere_in_the_mean_colour_around_the_image():
+PADDED = transforms.RandomCrop(padding=4)
+UNCHANGED = transforms.ColorJitter(brightness=(1.0, 1.0), contrast=(1.0, 1.0), saturation=(1.0, 1.0), p=0.01)
+
+
+@pytest.mark.parametrize("listed", [(PADDED,), (PADDED, UNCHANGED)], ids=["alone", "in a pipeline"])
+def test_a_padded_crop_lies_anywhere_in_the_mean_colour_around_the_image(listed):
     square = NOISE[:32, :32]
     pixels = Preprocessing(32, 32, "squash", "bilinear", (0.2, 0.4, 0.6), (0.5,) * 3)
     framed = np.full((40, 40, 3), (51, 102, 153), np.uint8)
     framed[4:36, 4:36] = square
-    crop = Augment(kind="custom", flip=False, transforms=(transforms.RandomCrop(padding=4),))
-    maker, found = TrainingViews(crop, pixels, seed=0), dict[tuple[int, int], int]()
-    for key in range(1600):
-        view = maker.view(square, epoch=1, key=str(key))
-        places = [
-            (top, left)
-            for top in range(9)
-            for left in range(9)
-            if (framed[top : top + 32, left : left + 32] == view).all()
-        ]
-        assert len(places) == 1
-        found[places[0]] = found.get(places[0], 0) + 1
-    assert len(found) == 81
-    assert max(found.values()) < 50  # of 1600 about 20 each
+    crops = {
+        (framed[top : top + 32, left : left + 32][:, ::side]).tobytes(): (top, left, side)
+        for top in range(9)
+        for left in range(9)
+        for side in (1, -1)
+    }
+    maker = TrainingViews(Augment(kind="custom", transforms=listed), pixels, seed=0)
+    found = [crops[maker.view(square, epoch=1, key=str(key)).tobytes()] for key in range(3240)]
+    counts = np.array([found.count(place) for place in crops.values()])
+    assert len(counts) == 162
+    assert counts.min() > 3
+    assert counts.max() < 45  # 20 of each are expected
     assert np.abs((np.array(framed[0, 0]) / 255 - pixels.mean) / pixels.std).max() < 0.01  # as good as zeros
+    plain = TrainingViews(Augment(kind="custom", flip=False, transforms=listed), pixels, seed=0)
+    sides = {crops[plain.view(square, epoch=1, key=str(key)).tobytes()][2] for key in range(200)}
+    assert sides == {1}
+
+
+def test_a_padded_crop_of_an_oblong_image_may_show_either_end():
+    maker = TrainingViews(Augment(kind="custom", flip=False, transforms=(PADDED,)), preprocessing(), seed=0)
+    found = of_keys(maker, map(str, range(600)), working=RAMP)
+    canvas = preprocessing().canvas[1]
+    assert (found[:, :, 0, 1] == canvas).any()
+    assert (found[:, :, -1, 1] == canvas).any()
+    inside = [view for view in found if (view[..., 2] == 7).all()]
+    assert {int(view[0, 0, 1]) for view in inside} == set(range(29))
+    assert {int(view[0, 0, 0]) for view in inside} == set(range(9))
 
 
 @pytest.mark.parametrize("kind", KINDS)

@@ -1,9 +1,9 @@
 """Curves over epochs and over images, as places on a chart, in percent of its width and height."""
 
+import itertools
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from itertools import groupby
 
 from finetune.report.course import Curve, Epoch, Law
 from finetune.report.words import number
@@ -59,7 +59,7 @@ class Growth:
 def bands(epochs: Sequence[Epoch]) -> tuple[Band, ...]:
     """One band per phase, in order."""
     found, done = [], 0
-    for phase, members in groupby(epochs, key=lambda epoch: epoch.phase):
+    for phase, members in itertools.groupby(epochs, key=lambda epoch: epoch.phase):
         run = list(members)
         found.append(Band(_share(done, epochs), _share(len(run), epochs), phase, tuple(run[0].train)))
         done += len(run)
@@ -77,8 +77,14 @@ def accuracy(epochs: Sequence[Epoch], *, title: str = "Accuracy") -> Chart | Non
 
 
 def rate(epochs: Sequence[Epoch]) -> Chart | None:
-    """The learning rate at the end of each epoch; None where it was not kept."""
-    return _chart("Learning rate", epochs, lambda epoch: epoch.lr, lambda epoch: None, top=None)
+    """The learning rate at the end of each epoch, in powers of ten where it falls in steps; None where it was not
+    kept.
+    """
+    known = [epoch.lr for epoch in epochs if epoch.lr is not None]
+    alike = sum(before == after for before, after in itertools.pairwise(known))
+    if known and min(known) > 0 and max(known) >= 9 * min(known) and 2 * alike >= len(known) - 1:
+        return _chart("Learning rate, in powers of ten", epochs, _lr, lambda epoch: None, top=None, powers=True)
+    return _chart("Learning rate", epochs, _lr, lambda epoch: None, top=None)
 
 
 def growth(curve: Curve) -> Growth | None:
@@ -129,14 +135,35 @@ def numbered(epochs: Sequence[Epoch]) -> tuple[tuple[float, str], ...]:
     return tuple((middle(i, epochs), str(epoch.epoch)) for i, epoch in enumerate(epochs) if (i + 1) % every == 0)
 
 
-def _chart(title: str, epochs: Sequence[Epoch], training: Read, validation: Read, *, top: float | None) -> Chart | None:
+def _powers(low: float, high: float) -> list[float]:
+    """The powers of ten from at or below `low` to at or above `high`."""
+    first, last = math.floor(math.log10(low) + 1e-9), math.ceil(math.log10(high) - 1e-9)
+    return [float(f"1e{power}") for power in range(first, max(last, first + 1) + 1)]
+
+
+def _lr(epoch: Epoch) -> float | None:
+    return epoch.lr
+
+
+def _chart(
+    title: str,
+    epochs: Sequence[Epoch],
+    training: Read,
+    validation: Read,
+    *,
+    top: float | None,
+    powers: bool = False,
+) -> Chart | None:
     values = [value for epoch in epochs for value in (training(epoch), validation(epoch)) if value is not None]
     if not values:
         return None
     marks = ticks(0.0, max(values)) if top is None else ticks(min(values), top)
+    if powers:
+        marks = _powers(min(values), max(values))
 
     def height(value: float) -> float:
-        return 100 * (marks[-1] - value) / (marks[-1] - marks[0])
+        high, low, own = (math.log10(one) if powers else one for one in (marks[-1], marks[0], value))
+        return 100 * (high - own) / (high - low)
 
     lines = []
     for kind, read in (("training", training), ("validation", validation)):

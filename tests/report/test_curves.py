@@ -1,7 +1,7 @@
 import pytest
 
 from finetune.report.course import Curve, Epoch
-from finetune.report.curves import accuracy, bands, growth, loss, ticks
+from finetune.report.curves import accuracy, bands, growth, loss, rate, ticks
 from tests.report.tried import CURVE
 
 
@@ -95,3 +95,23 @@ def test_without_a_law_or_with_one_point_no_line_is_drawn():
 def test_no_law_leads_out_of_the_chart(law):
     drawn = growth(Curve(**CURVE | {"law": law}))
     assert all(0 <= y <= 100 for _, y in drawn.fitted)
+
+
+def test_a_rate_that_falls_in_steps_is_drawn_in_powers_of_ten():
+    chart = rate([epoch(i, lr=lr) for i, lr in enumerate([0.1, 0.1, 0.1, 0.01, 0.01, 5e-4], 1)])
+    assert chart.title == "Learning rate, in powers of ten"
+    assert chart.up == (
+        (100, "0.0001"),
+        (pytest.approx(200 / 3), "0.001"),
+        (pytest.approx(100 / 3), "0.01"),
+        (0, "0.1"),
+    )
+    (line,) = chart.lines
+    assert [y for _, y in line.points] == pytest.approx([0, 0, 0, 100 / 3, 100 / 3, 100 * (1 - 0.69897 / 3)], abs=1e-3)
+
+
+@pytest.mark.parametrize("rates", [[0.1, 0.09, 0.05, 0.001], [0.1, 0.1, 0.1], [0.1, 0.1, 0.05, 0.05], [0.1, 0.1, 0.0]])
+def test_another_rate_is_drawn_from_zero(rates):
+    chart = rate([epoch(i, lr=lr) for i, lr in enumerate(rates, 1)])
+    assert chart.title == "Learning rate"
+    assert chart.up[0] == (100, "0")
