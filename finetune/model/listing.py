@@ -2,7 +2,8 @@
 
 Each architecture is built and run on the meta device, where tensors have shapes and no values: multiply-adds are half
 the operations that `torch.utils.flop_counter` counts for convolutions and matrix products (attention included), without
-element-wise work. The same timm and torch give the same bytes; all of timm takes about eight minutes.
+element-wise work; of networks that cannot be used here they are not measured. The same timm and torch give the same
+bytes; all of timm takes about six minutes.
 """
 
 import json
@@ -48,21 +49,28 @@ def facts(name: str) -> dict[str, Any]:
         warnings.simplefilter("ignore")
         network = timm.create_model(name, pretrained=False, num_classes=0).eval().requires_grad_(False)
     own = min(default.input_size[1:])
-    measured = _measure(network, default.input_size, fixed=bool(default.fixed_input_size))
     try:
         cut = bool(find_cut(name, size=own))
     except UsageError:
         cut = False
     return {
         "parameters": sum(parameter.numel() for parameter in network.parameters()),
-        "macs": measured.macs,
-        "activations": measured.activations,
-        "measured_at": measured.size,
+        **(_costs(network, default) if cut else {}),
         "input_size": own,
-        "features": measured.features,
         "cut": cut,
         "tags": tags,
         **({} if tags else {"untagged": _tag(default)}),
+    }
+
+
+def _costs(network: Any, configuration: Any) -> dict[str, int]:
+    """What is measured of networks that can be used here, at `SIDE` pixels or at their own size where that is fixed."""
+    measured = _measure(network, configuration.input_size, fixed=bool(configuration.fixed_input_size))
+    return {
+        "macs": measured.macs,
+        "activations": measured.activations,
+        "measured_at": measured.size,
+        "features": measured.features,
     }
 
 
