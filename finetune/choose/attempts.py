@@ -6,14 +6,14 @@ from typing import assert_never
 import numpy as np
 
 from finetune.choose import heads
-from finetune.choose.course import Best, Course, macs
+from finetune.choose.course import Best, Course
 from finetune.choose.evidence import Held
 from finetune.choose.heads import Material
 from finetune.choose.tuning import SHARES, Tuned, tuned
 from finetune.errors import OutOfResources
 from finetune.frozen.probe import Probe
 from finetune.recipe import planning
-from finetune.recipe.cost import LAST_STAGE
+from finetune.recipe.cost import LAST_STAGE, gmacs
 from finetune.recipe.network import HeadChoice, Multilayer
 from finetune.recipe.plan import Tier
 from finetune.recipe.schedule import Auto, LpFt
@@ -36,6 +36,8 @@ def attempt(course: Course, tier: Tier) -> None:
     OutOfTime where it takes longer than there is time for.
     """
     match tier.kind:
+        case "size":
+            _size(course, tier)
         case "backbone":
             _backbone(course, tier)
         case "fit":
@@ -61,6 +63,16 @@ def as_probe(recipe: Recipe) -> Recipe:
     return recipe.model_copy(update={"schedule": ProbeSchedule(), "head": head, "train": plain})
 
 
+def _size(course: Course, tier: Tier) -> None:
+    best = course.best
+    images = best.recipe.images.model_copy(update={"size": tier.size})
+    recipe = best.recipe.model_copy(update={"images": images})
+    given, probe = course.around.probed(recipe, best.network, views=1)
+    costlier = gmacs(recipe) > gmacs(best.recipe)
+    if course.beats(tier, named(tier), Held(probe.logits), by=1.0 if costlier else 0.0):
+        course.take(recipe=recipe, given=given, probe=probe, held=Held(probe.logits))
+
+
 def _backbone(course: Course, tier: Tier) -> None:
     schedule, best = course.asked.schedule, course.best
     assert isinstance(schedule, Auto)
@@ -68,7 +80,7 @@ def _backbone(course: Course, tier: Tier) -> None:
     recipe = best.recipe.model_copy(update={"backbone": choice})
     network = course.around.network(recipe)
     given, probe = course.around.probed(recipe, network, views=1)
-    costlier = macs(choice) > macs(best.recipe.backbone)
+    costlier = gmacs(recipe) > gmacs(best.recipe)
     held = Held(probe.logits)
     if course.beats(tier, named(tier, course.asked), held, by=1.0 if costlier else 0.0):
         course.best = Best(recipe, network, given, probe, held, candidate=tier.candidate)

@@ -17,9 +17,8 @@ from finetune.data.catalog import Catalog
 from finetune.frozen.probe import Probe, Trial
 from finetune.model.backbone import Backbone
 from finetune.predict import Check
-from finetune.recipe import backbones
+from finetune.recipe.cost import gmacs
 from finetune.recipe.facts import Facts
-from finetune.recipe.network import BackboneChoice
 from finetune.recipe.plan import Tier
 from finetune.recipe.schema import Recipe
 from finetune.recipe.tiers import named
@@ -147,16 +146,13 @@ class Course:
         return self.around.left() - self.best.finishing
 
     def dearer(self) -> float:
-        """How many times the backbone of the recipe the best one costs: the tiers were planned for the recipe's."""
-        own = macs(self.asked.backbone)
-        return macs(self.best.recipe.backbone) / own if own else 1.0
+        """How many times what an image costs by the recipe it costs by the best one: the tiers were planned for the
+        recipe's backbone and size.
+        """
+        own = gmacs(self.asked)
+        return gmacs(self.best.recipe) / own if own else 1.0
 
     def leave_out(self, tier: Tier, why: str) -> None:
         sentence = f"{named(tier, self.asked)} is not tried: {why}"
         self.reasons.append(sentence)
         self.around.say(sentence)
-
-
-def macs(choice: BackboneChoice) -> float:
-    """Multiply-adds of a backbone, by which its cost is compared with another's."""
-    return float(backbones.entry(choice.name).macs or 0)

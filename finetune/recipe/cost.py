@@ -35,14 +35,22 @@ def costs(recipe: Recipe, rates: Rates | None, *, backbone: BackboneChoice | Non
     """
     if rates is None:
         return None
-    gmacs = _gmacs(recipe, backbone or recipe.backbone)
-    step = gmacs / rates.training_gmacs
-    return Costs(1 / rates.decode_images, gmacs / rates.forward_gmacs, step, shares(LAST_STAGE)[1] * step)
+    each = gmacs(recipe, backbone)
+    step = each / rates.training_gmacs
+    return Costs(1 / rates.decode_images, each / rates.forward_gmacs, step, shares(LAST_STAGE)[1] * step)
 
 
 def with_backbone(costs: Costs, recipe: Recipe, backbone: BackboneChoice) -> Costs:
     """What an image costs with another backbone, from what it costs with the recipe's: as their multiply-adds are."""
-    ratio = _gmacs(recipe, backbone) / _gmacs(recipe, recipe.backbone)
+    return _times(costs, gmacs(recipe, backbone) / gmacs(recipe))
+
+
+def with_size(costs: Costs, recipe: Recipe, size: int) -> Costs:
+    """What an image of `size` pixels costs, from what it costs at the recipe's size."""
+    return _times(costs, (size / image_size(recipe)) ** 2)
+
+
+def _times(costs: Costs, ratio: float) -> Costs:
     return Costs(costs.decode, costs.forward * ratio, costs.step * ratio, costs.last * ratio)
 
 
@@ -109,7 +117,7 @@ def image_size(recipe: Recipe, backbone: BackboneChoice | None = None) -> int:
     return recipe.images.size or tested or tag.input_size
 
 
-def _gmacs(recipe: Recipe, backbone: BackboneChoice) -> float:
-    """1e9 multiply-adds of one image, which grow with the square of its side."""
-    network = backbones.entry(backbone.name)
+def gmacs(recipe: Recipe, backbone: BackboneChoice | None = None) -> float:
+    """1e9 multiply-adds of one image, which grow with the square of its side, with the recipe's backbone or another."""
+    network = backbones.entry((backbone or recipe.backbone).name)
     return network.macs / 1e9 * (image_size(recipe, backbone) / network.input_size) ** 2
