@@ -602,6 +602,20 @@ def test_what_went_half_as_far_as_was_chosen_is_tempered_half_as_much(
         torch.testing.assert_close(shipped[f"head.{name}"], tensor / temperature)
 
 
+def test_the_size_that_was_chosen_is_that_of_what_ships(photos: Path, tmp_path: Path, write_recipe: Write) -> None:
+    asked = write_recipe(photos, schedule="auto")
+    asked.write_text(asked.read_text().replace("size: 32, ", ""))
+    plan = job.run(asked, output=tmp_path / "plan", overrides=["schedule={kind: probe}"]).plan
+    trial = ChosenTrial(family="logistic", scaling="standardised", strength=1.0)
+    chosen = Chosen(size=64, fit="crop", flip=True, schedule=ProbeSchedule(), views=None, trial=trial)
+    bundle = job.run(asked, output=tmp_path / "run", plan=replace(plan, chosen=chosen))
+    assert bundle.facts["preprocessing"]["size"] == 64
+    stored = bundle.predictions("test")
+    assert np.array_equal(
+        finetune.load(bundle.folder).predict([photos / key for key in stored.keys]).logits, stored.logits
+    )
+
+
 def test_a_budget_that_is_spent_ships_the_baseline_and_says_what_was_not_tried(
     photos: Path, tmp_path: Path, write_recipe: Write, monkeypatch: pytest.MonkeyPatch
 ) -> None:

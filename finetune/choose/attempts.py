@@ -34,6 +34,8 @@ def attempt(course: Course, tier: Tier) -> None:
     OutOfTime where it takes longer than there is time for.
     """
     match tier.kind:
+        case "size":
+            _size(course, tier)
         case "backbone":
             _backbone(course, tier)
         case "fit":
@@ -57,6 +59,16 @@ def as_probe(recipe: Recipe) -> Recipe:
     head: HeadChoice | None = None
     plain = recipe.train.model_copy(update={"views": None})
     return recipe.model_copy(update={"schedule": ProbeSchedule(), "head": head, "train": plain})
+
+
+def _size(course: Course, tier: Tier) -> None:
+    best = course.best
+    images = best.recipe.images.model_copy(update={"size": tier.size})
+    recipe = best.recipe.model_copy(update={"images": images})
+    given, probe = course.around.probed(recipe, best.network, views=1)
+    costlier = gmacs(recipe) > gmacs(best.recipe)
+    if course.beats(tier, named(tier), Held(probe.logits), by=1.0 if costlier else 0.0):
+        course.take(recipe=recipe, given=given, probe=probe, held=Held(probe.logits))
 
 
 def _backbone(course: Course, tier: Tier) -> None:

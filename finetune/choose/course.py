@@ -146,8 +146,11 @@ class Course:
         return self.around.left() - self.best.finishing
 
     def dearer(self) -> float:
-        """How many times the backbone of the recipe the best one costs: the tiers were planned for the recipe's."""
-        return gmacs(self.best.recipe) / gmacs(self.asked)
+        """How many times what an image costs by the recipe it costs by the best one: the tiers were planned for the
+        recipe's backbone and size.
+        """
+        own = gmacs(self.asked)
+        return gmacs(self.best.recipe) / own if own else 1.0
 
     def leave_out(self, tier: Tier, why: str) -> None:
         sentence = f"{named(tier, self.asked)} is not tried: {why}"

@@ -69,6 +69,7 @@ def _chosen(best: Best) -> Chosen:
     assert isinstance(recipe.schedule, ProbeSchedule | LpFt)
     return Chosen(
         candidate=best.candidate,
+        size=recipe.images.size,
         fit=recipe.images.fit,
         flip=recipe.images.augment.flip,
         head=recipe.head,

@@ -177,6 +177,12 @@ def working_bytes(data: bytes, preprocessing: Preprocessing) -> int:
         return 3 * math.prod(_working_size(image.size, preprocessing))
 
 
+def short_side(data: bytes) -> int:
+    """The shorter side of an image in pixels, told by the file's header. Raises UnreadableImage."""
+    with errors_as_unreadable():
+        return min(_opened(data).size)
+
+
 @contextlib.contextmanager
 def errors_as_unreadable() -> Iterator[None]:
     """Damaged files raise errors of five kinds and more: all become UnreadableImage, made of plain strings."""

@@ -3,26 +3,30 @@
 It opens every image that it has not seen before and keeps none; it knows nothing of networks.
 """
 
+import contextlib
 import os
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from statistics import median
 from typing import assert_never
 
 from finetune.data import catalog as catalogs
-from finetune.data import corrections, ledger
+from finetune.data import corrections, decode, ledger
 from finetune.data.adapters import folder, huggingface, table, torchvision
 from finetune.data.catalog import Catalog, LeftOut
 from finetune.data.fingerprints import Fingerprints
 from finetune.data.groups import matched
 from finetune.data.split import Split, split
-from finetune.errors import DataError
+from finetune.errors import DataError, UnreadableImage
 from finetune.recipe.dataset import FolderData, HuggingfaceData, TableData, TorchvisionData
 from finetune.recipe.facts import Facts
 from finetune.recipe.network import Random
 from finetune.recipe.schedule import Auto, Probe, starts_from_probe
 from finetune.recipe.schema import Recipe
 from finetune.recipe.splits import Folds, Grouped, Stored, Stratified
+
+_ASKED = 128  # files whose headers say how large images are
 
 
 @dataclass(frozen=True)
@@ -63,6 +67,7 @@ class Survey:
             pretrained=not isinstance(recipe.backbone.weights, Random),
             batch_size=recipe.train.batch_size,
             folds=len(self.split.folds),
+            short_side=_short_side(self.split.train) if isinstance(recipe.schedule, Auto) else None,
         )
 
     def to_csv(self) -> str:
@@ -72,6 +77,16 @@ class Survey:
         folds = enumerate(self.split.folds, start=1)
         notes = {key: f"fold {number}" for number, fold in folds for key in fold.test.keys}
         return ledger.written(self.parts, self.left_out, notes)
+
+
+def _short_side(images: Catalog) -> int | None:
+    """The median of the shorter sides in pixels, by the headers of at most 128 files."""
+    files = [sample.path for sample in images.samples if sample.path]
+    found = []
+    for file in files[:: max(1, len(files) // _ASKED)][:_ASKED]:
+        with contextlib.suppress(UnreadableImage):  # who needs the image will say so
+            found.append(decode.short_side(decode.read(file)))
+    return round(median(found)) if found else None
 
 
 def find(recipe: Recipe) -> Catalog:

@@ -49,7 +49,15 @@ def costs(recipe: Recipe, rates: Rates | None, *, backbone: BackboneChoice | Non
 
 def with_backbone(costs: Costs, recipe: Recipe, backbone: BackboneChoice) -> Costs:
     """What an image costs with another backbone, from what it costs with the recipe's: as their multiply-adds are."""
-    ratio = gmacs(recipe, backbone) / gmacs(recipe)
+    return _times(costs, gmacs(recipe, backbone) / gmacs(recipe))
+
+
+def with_size(costs: Costs, recipe: Recipe, size: int) -> Costs:
+    """What an image of `size` pixels costs, from what it costs at the recipe's size."""
+    return _times(costs, (size / image_size(recipe)) ** 2)
+
+
+def _times(costs: Costs, ratio: float) -> Costs:
     return Costs(costs.decode, costs.forward * ratio, costs.step * ratio, costs.last * ratio)
 
 

@@ -10,10 +10,10 @@ from finetune.errors import RecipeError
 from finetune.recipe.network import HeadChoice
 from finetune.recipe.schedule import Auto, BatchNorm, LpFt, Probe, StageList, listed_twice
 from finetune.recipe.schema import Fit, Recipe
-from finetune.recipe.section import Conflict, Decay, Epochs, LearningRate, Section, Stage, Views
+from finetune.recipe.section import Conflict, Decay, Epochs, LearningRate, Section, Side, Stage, Views
 from finetune.recipe.sentences import sentences
 
-TierKind = Literal["frozen", "backbone", "fit", "stages", "flip", "views", "last_stage", "all_stages"]
+TierKind = Literal["frozen", "size", "backbone", "fit", "stages", "flip", "views", "last_stage", "all_stages"]
 
 
 class WrittenPhase(Section):
@@ -66,13 +66,14 @@ class Phase:
 class Tier(Section):
     """One way to learn that `auto` may try.
 
-    `candidate` is the backbone's place: 0 for the recipe's own, then its candidates. `folds`: how many are held out one
-    after the other to judge by. `seconds`: about how long it takes, None where that is not known. `gain`: what is
-    known of how much it may bring.
+    `size` is the side in pixels that images are resized to. `candidate` is the backbone's place: 0 for the recipe's
+    own, then its candidates. `folds`: how many are held out one after the other to judge by. `seconds`: about how long
+    it takes, None where that is not known. `gain`: what is known of how much it may bring.
     """
 
     kind: TierKind
     gain: str
+    size: Side | None = None
     candidate: Annotated[int, Field(ge=0)] = 0
     fit: Fit | None = None
     views: Views = 1
@@ -93,11 +94,13 @@ class ChosenTrial(Section):
 class Chosen(Section):
     """What `auto` found best, in the words of a recipe, and the trial that its head is fitted with.
 
-    candidate: the backbone's place, 0 for the recipe's own. temperature: what the logits are divided by after training
+    candidate: the backbone's place, 0 for the recipe's own. size: the side in pixels that images are resized to, None
+    for that of the weights. temperature: what the logits are divided by after training
     from that head.
     """
 
     candidate: Annotated[int, Field(ge=0)] = 0
+    size: Side | None = None
     fit: Fit
     flip: bool
     head: HeadChoice | None = Field(None, discriminator="kind")
@@ -115,14 +118,14 @@ class Chosen(Section):
                 f"the plan was made for candidate {self.candidate} of schedule 'auto', and recipe {recipe.name!r} has "
                 f"{len(backbones) - 1}"
             )
+        augment = recipe.images.augment.model_copy(update={"flip": self.flip})
+        size = self.size or recipe.images.size
         return recipe.model_copy(
             update={
                 "backbone": backbones[self.candidate],
                 "head": self.head,
                 "schedule": self.schedule,
-                "images": recipe.images.model_copy(
-                    update={"fit": self.fit, "augment": recipe.images.augment.model_copy(update={"flip": self.flip})}
-                ),
+                "images": recipe.images.model_copy(update={"size": size, "fit": self.fit, "augment": augment}),
                 "train": recipe.train.model_copy(update={"views": self.views}),
             }
         )

@@ -4,7 +4,17 @@ import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from finetune.recipe.cost import Costs, duration, fitting, image_size, passing, shares, with_backbone
+from finetune.recipe import backbones
+from finetune.recipe.cost import (
+    Costs,
+    duration,
+    fitting,
+    image_size,
+    passing,
+    shares,
+    with_backbone,
+    with_size,
+)
 from finetune.recipe.facts import Facts
 from finetune.recipe.plan import Tier, TierKind
 from finetune.recipe.schedule import Auto
@@ -19,6 +29,8 @@ TELLING = 80  # held-out images, fewer of which say too little of a training
 SETS_OF_STAGES = 3
 ROOMY = 30  # times the cost of the frozen head, above which small questions are asked too
 FINISH_SECONDS = 3.0  # to write, to score and to draw
+FEW_PIXELS = 96  # of the shorter side; to which size such images are best resized depends on them
+SIDES = (128, 160, 224)  # what is tried of them
 SMALL = 112  # pixels; images below are far from what weights have seen, and all stages have more to learn
 
 
@@ -50,7 +62,7 @@ def tiers(recipe: Recipe, facts: Facts, costs: Costs | None, *, views: int) -> t
     images = facts.train + facts.validation
     left = schedule.seconds - _finish(facts, costs)
     chosen: list[Tier] = []
-    reasons = [_on_evidence(images, schedule)]
+    reasons = [_on_evidence(images, schedule), *_on_size(recipe, facts)]
     for alternatives, against in _considered(recipe, facts, costs, chosen, views=views):
         tier = next((one for one in alternatives if (one.seconds or 0.0) <= left), alternatives[-1])
         needed = tier.seconds or 0.0
@@ -73,6 +85,7 @@ def named(tier: Tier, recipe: Recipe | None = None) -> str:
     candidates = schedule.candidates if isinstance(schedule, Auto) else ()
     return {
         "frozen": "a head on the frozen features",
+        "size": f"images resized to {tier.size} pixels",
         "backbone": f"backbone {candidates[tier.candidate - 1].name if candidates else tier.candidate}",
         "fit": f"images fitted by {tier.fit}",
         "flip": "a look at mirror images",
@@ -126,6 +139,10 @@ def _considered(
     images = facts.train + facts.validation
     frozen = _heads(images, passing(images, costs))
     yield (Tier(kind="frozen", gain="the baseline that the others have to beat", seconds=frozen),), ""
+    for size in sizes(recipe, facts):
+        own = None if costs is None else with_size(costs, recipe, size)
+        gain = "a point or two, or the same at a smaller cost"
+        yield (Tier(kind="size", size=size, gain=gain, seconds=_heads(images, passing(images, own))),), ""
     for tier in _other_inputs(recipe, images, costs):
         yield (tier,), ""
     small = image_size(recipe) < SMALL
@@ -151,6 +168,25 @@ def _considered(
         yield forms(whole, images=images), few
         if tuning is GENTLY and not small:
             yield (several,), ""
+
+
+def sizes(recipe: Recipe, facts: Facts) -> tuple[int, ...]:
+    """The sides in pixels that images of few pixels may be resized to instead of that of the weights, the smallest
+    first; none where images are large enough, the recipe says a size, or the network takes no other.
+    """
+    tag = backbones.entry(recipe.backbone.name).tag(recipe.backbone.tag)
+    if facts.short_side is None or facts.short_side >= FEW_PIXELS or recipe.images.size is not None or tag.fixed:
+        return ()
+    return tuple(side for side in SIDES if side != image_size(recipe))
+
+
+def _on_size(recipe: Recipe, facts: Facts) -> Iterator[str]:
+    if others := sizes(recipe, facts):
+        *every, last = sorted({*others, image_size(recipe)})
+        yield (
+            f"images are small (the median of their shorter sides is {facts.short_side} pixels): whether they are "
+            f"resized to {', '.join(map(str, every))} or {last} pixels is chosen by evidence too"
+        )
 
 
 def _other_inputs(recipe: Recipe, images: int, costs: Costs | None) -> Iterator[Tier]:

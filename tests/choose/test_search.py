@@ -101,7 +101,9 @@ class Stand:
         def pooled(
             samples: Any, *, stages: Sequence[str], views: int = 1, mirrored: bool = False, check: Any
         ) -> np.ndarray:
-            key = (network.name, recipe.images.fit, tuple(stages), views, mirrored)
+            size = recipe.images.size
+            named = network.name if size == 224 else f"{network.name} at {size}"
+            key = (named, recipe.images.fit, tuple(stages), views, mirrored)
             self.asked.append(key)
             self.spent += self.passing
             return self.table[key].copy()
@@ -294,6 +296,32 @@ def test_a_slight_gain_is_enough_for_what_costs_no_more(monkeypatch: pytest.Monk
     assert 0 < outcome.gain < outcome.standard_error
     assert outcome.points >= 0
     assert outcome.verdict == "taken"
+
+
+@pytest.mark.parametrize("size", [128, 288])
+def test_a_slight_gain_is_enough_for_smaller_images_and_not_for_larger_ones(
+    size: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stand = Stand(Table(1.0, {plain(backbone=f"resnet50 at {size}"): slight()}))
+    found = stand.run(monkeypatch, tier("size", size=size))
+    outcome = found.outcomes[1]
+    assert 0 < outcome.gain < outcome.standard_error
+    assert outcome.name == f"images resized to {size} pixels"
+    assert (outcome.verdict == "taken") == (size == 128)
+    assert found.chosen.size == found.chosen.applied(stand.recipe).images.size == (128 if size == 128 else 224)
+
+
+def test_what_is_tried_after_a_size_was_taken_is_of_that_size_and_takes_as_long(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """At half the side a quarter of the time: what was planned to take 10 s fits into 3."""
+    size, views = tier("size", size=112), tier("views", views=2, seconds=10.0)
+    small = Table(1.0, {plain(backbone="resnet50 at 112"): features(3.0)})
+    stand = Stand(small, budget=3.0)
+    assert kinds(stand.run(monkeypatch, size, views)) == ["frozen", "size", "views"]
+    assert stand.asked[-1] == plain(backbone="resnet50 at 112", views=2)
+    stand = Stand(Table(), budget=3.0)
+    assert kinds(stand.run(monkeypatch, size, views)) == ["frozen", "size"]
 
 
 @pytest.mark.parametrize("kind", ["fit", "stages", "backbone"])

@@ -4,6 +4,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from PIL import Image
 
 from finetune.data.survey import Survey, find, survey
 from finetune.errors import DataError
@@ -152,6 +153,23 @@ def test_the_largest_class_is_counted_among_training_images(photos: Path, write_
     recipe = file.load(write_recipe(photos))
     facts = survey(recipe, find(recipe)).facts(recipe)
     assert (facts.smallest_class, facts.largest_class) == (2, 4)
+
+
+def test_how_large_images_are_is_asked_where_it_is_up_to_the_plan(
+    photos: Path, write_recipe: Callable[..., Path]
+) -> None:
+    recipe = file.load(write_recipe(photos, schedule="auto"))
+    found = survey(recipe, find(recipe))
+    assert found.facts(recipe).short_side == 40
+    for sample in found.split.train.samples[1:]:
+        Image.new("RGB", (90, 70)).save(sample.file)
+    assert found.facts(recipe).short_side == 70
+    found.split.train.samples[0].file.write_bytes(b"nothing")
+    assert found.facts(recipe).short_side == 70
+    assert found.facts(file.load(write_recipe(photos))).short_side is None
+    for sample in found.split.train.samples:
+        sample.file.unlink()
+    assert found.facts(recipe).short_side is None
 
 
 def test_groups_are_found_in_names(tmp_path: Path, write_recipe: Callable[..., Path]) -> None:

@@ -114,6 +114,7 @@ def test_what_ships_unchanged_needs_no_head_and_no_views() -> None:
     own = recipe(schedule={"kind": "auto"})
     chosen = Chosen(fit="crop", flip=True, schedule=Probe(), views=None, trial=TRIAL)
     assert chosen.applied(own) == own.model_copy(update={"schedule": Probe()})
+    assert chosen.model_copy(update={"size": 128}).applied(own).images.size == 128
     with pytest.raises(ValidationError):
         Chosen(**{**chosen.model_dump(), "temperature": 0.0})
     with pytest.raises(RecipeError, match="made for candidate 1 of schedule 'auto', and recipe 'x' has 0"):

@@ -123,6 +123,39 @@ def test_small_images_train_all_stages_at_a_high_rate_before_anything_gentle() -
     ]
 
 
+def test_images_of_few_pixels_are_resized_to_what_does_best() -> None:
+    tiny = small(short_side=32)
+    found = tried(auto(), tiny)
+    assert kinds(found) == ["frozen", "size", "size", *EVERY[2:]]
+    assert [tier.size for tier in found[1:3]] == [128, 160]  # beside 224, which the weights were trained with
+    for tier in found[1:3]:
+        cost = Costs(COSTS.decode, COSTS.forward * ((tier.size or 0) / 224) ** 2, 0, 0)
+        assert tier.seconds == pytest.approx(passing(200, cost) + fitting(200))  # type: ignore[operator]
+        assert named(tier) == f"images resized to {tier.size} pixels"
+    assert why_not(auto(), tiny) == (
+        "images are small (the median of their shorter sides is 32 pixels): whether they are resized to 128, 160 or "
+        "224 pixels is chosen by evidence too"
+    )
+    other = tried(auto(backbone={"name": "test_resnet"}), tiny)
+    assert [tier.size for tier in other if tier.kind == "size"] == [128, 224]  # its own is 160
+    assert {tier.seconds for tier in tried(auto(), tiny, None)} == {None}
+
+
+@pytest.mark.parametrize(
+    ("pixels", "keys"),
+    [
+        (96, {}),
+        (None, {}),
+        (32, {"images": {"size": 224}}),
+        (32, {"backbone": {"name": "resnet50_clip", "weights": {"kind": "random"}}}),
+    ],
+    ids=["large enough", "not known", "a size is asked for", "no other size is taken"],
+)
+def test_no_other_size_is_tried_of_others(pixels: int | None, keys: dict[str, Any]) -> None:
+    assert "size" not in kinds(tried(auto(**keys), small(short_side=pixels)))
+    assert "small" not in why_not(auto(**keys), small(short_side=pixels))
+
+
 def test_small_images_look_at_several_stages_before_views() -> None:
     found = kinds(tried(auto(images={"size": 64})))
     assert found == ["frozen", "fit", "flip", "stages", "views", "all_stages", "last_stage", "all_stages"]
