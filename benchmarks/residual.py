@@ -23,7 +23,7 @@ from measure import ROOT, commit
 
 HERE = Path(__file__).parent
 NETWORKS = ("cifar_plain20", "cifar_resnet20", "cifar_plain56", "cifar_resnet56")
-IMAGES, HELD_OUT, EPOCHS, BATCH = 256, 50, 8, 128  # images of a class to learn from, for validation and for the test
+IMAGES, HELD_OUT, EPOCHS, BATCH = 96, 30, 5, 32  # images of a class to learn from, for validation and for the test
 RECIPE = """\
 name: {name}
 seed: {seed}
