@@ -14,16 +14,16 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+import residual_page
 from measure import ROOT, commit
 
 HERE = Path(__file__).parent
 NETWORKS = ("cifar_plain20", "cifar_resnet20", "cifar_plain56", "cifar_resnet56")
-IMAGES, HELD_OUT, EPOCHS, BATCH = 256, 50, 8, 128  # images of a class to learn from, for validation and for the test
+IMAGES, HELD_OUT, EPOCHS, BATCH = 96, 30, 5, 32  # images of a class to learn from, for validation and for the test
 RECIPE = """\
 name: {name}
 seed: {seed}
@@ -53,6 +53,14 @@ def main() -> None:
                 print(json.dumps({key: value for key, value in row.items() if key != "history"}), flush=True)
                 with given.rows.open("a") as file:
                     file.write(json.dumps(row) + "\n")
+    else:
+        residual_page.write(read(given.rows), given.output)
+
+
+def read(file: Path) -> list[Row]:
+    """The lines of a file, of those of one network and seed the last."""
+    lines = [json.loads(line) for line in file.read_text().splitlines()]
+    return list({(line["network"], line["seed"]): line for line in lines}.values())
 
 
 def part(data: Path, target: Path) -> None:
@@ -99,6 +107,7 @@ def _options() -> argparse.ArgumentParser:
     options.add_argument("--networks", nargs="+", default=NETWORKS, choices=NETWORKS)
     options.add_argument("--seed", type=int, default=0)
     options.add_argument("--rows", type=Path, default=HERE / "residual.jsonl")
+    options.add_argument("--output", type=Path, default=ROOT / "docs", help="the folder of the page")
     return options
 
 

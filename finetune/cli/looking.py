@@ -1,7 +1,6 @@
-"""`plan` and `report`: what can be said without loading torch."""
+"""`plan` and `report`: what can be said without loading torch, unless gradients are asked for."""
 
 import json
-import textwrap
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -10,7 +9,6 @@ import click
 
 if TYPE_CHECKING:
     from finetune.data.survey import Survey
-    from finetune.diagnose.gradients import Norms, Probed
     from finetune.recipe.schema import Recipe
 
 _PATH = click.Path(path_type=Path)
@@ -32,6 +30,7 @@ def plan(source: Path, overrides: tuple[str, ...], output: Path | None, probing:
     With --probe-gradients it loads torch, and says how large the gradient is in each stage on the first batch: at
     random weights with and without the network's skip connections, and at the weights that the run starts from.
     """
+    from finetune.cli import gradients
     from finetune.recipe import planfile, planning, plantext
     from finetune.recipe.cost import costs
     from finetune.recipe.machine import read_rates
@@ -48,12 +47,12 @@ def plan(source: Path, overrides: tuple[str, ...], output: Path | None, probing:
     if output:
         output.write_text(text, encoding="utf-8")
         click.echo(f"plan written to {output}", err=True)
-    probed = _probed(recipe, surveyed) if probing else None
+    found = gradients.probed(recipe, surveyed) if probing else None
     if as_json:
-        click.echo(json.dumps({**json.loads(text), "gradients": asdict(probed)}, indent=1) if probed else text)
+        click.echo(json.dumps({**json.loads(text), "gradients": asdict(found)}, indent=1) if found else text)
         return
     lines = [*_described(surveyed), "", *plantext.describe(decided, facts, recipe, costing, rates)]
-    click.echo("\n".join([*lines, *(["", *_gradients(probed)] if probed else [])]))
+    click.echo("\n".join([*lines, *(["", *gradients.described(found)] if found else [])]))
 
 
 @click.command()
@@ -89,52 +88,6 @@ def _survey(source: Path, overrides: tuple[str, ...]) -> "tuple[Recipe, Survey]"
         return recipe, survey(
             recipe, find(recipe), progress=lambda done, total: show.progress("reading images", done, total)
         )
-
-
-def _probed(recipe: "Recipe", surveyed: "Survey") -> "Probed":
-    from finetune.cli.show import watch
-
-    with watch() as show:
-        show.say(f"{recipe.name}: loading torch")
-        from finetune import runtime
-        from finetune.diagnose import gradients
-
-        return gradients.probe(recipe, surveyed, runtime.start("float32"))
-
-
-def _gradients(probed: "Probed") -> list[str]:
-    """What skip connections do for the gradients, for people, in at most 80 columns."""
-    from finetune.cli.wording import WIDTH
-    from finetune.errors import printable
-
-    said = (
-        f"Gradients on the first batch, {probed.images} images of {probed.size} x {probed.size} pixels, before any "
-        f"training. With and without: the same random weights (He initialisation), with and without the {probed.skips} "
-        f"skip connections of {probed.backbone}, whose longest way has {probed.layers} layers; BatchNorm with the "
-        "statistics of the batch."
-    )
-    columns: list[tuple[str, Norms]] = [("with", probed.with_skips), ("without", probed.without_skips)]
-    if probed.as_it_starts:
-        said += f" As it starts: the weights of the run, {printable(probed.weights, limit=200)}."
-        columns.append(("as it starts", probed.as_it_starts))
-    lines = ["  ".join([f"{'norm of the gradient':<20}", *(f"{title:>14}" for title, _ in columns)])]
-    lines += ["  ".join([f"{stage:<20}", *(_norm(norms[stage]) for _, norms in columns)]) for stage in columns[0][1]]
-    first, *_, last, _ = columns[0][1]  # the head comes last
-    lines.append("  ".join([f"{f'{first} / {last}':<20}", *(_over(norms, first, last) for _, norms in columns)]))
-    if not probed.as_it_starts:
-        lines += ["", *textwrap.wrap(f"Not as it starts: {printable(probed.weights, limit=400)}.", WIDTH)]
-    return [*textwrap.wrap(said, WIDTH), "", *lines]
-
-
-def _norm(value: float | None) -> str:
-    from finetune.report.words import significant
-
-    return f"{'not finite' if value is None else significant(value):>14}"
-
-
-def _over(norms: "Norms", first: str, last: str) -> str:
-    one, other = norms[first], norms[last]
-    return _norm(one / other) if one is not None and other else f"{'-':>14}"
 
 
 def _described(surveyed: "Survey") -> list[str]:

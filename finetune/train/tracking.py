@@ -21,6 +21,7 @@ FOLDER = "track"
 
 _LONGEST = 500  # characters of a hyper-parameter: the least that any store of MLflow takes
 _SCALARS = ("train_loss", "train_accuracy", "validation_loss", "validation_accuracy", "lr")
+_HEALTH = ("gradient", "update", "activation")
 
 
 def must_be_installed(asked: Sequence[Tracker]) -> None:
@@ -43,9 +44,12 @@ class Trackers:
     steps: list[dict[str, int]] = field(default_factory=list)
 
     def epochs(self, history: Iterable[Epoch]) -> None:
-        """Losses, accuracies and the rate of each epoch, at its number."""
+        """Losses, accuracies and the rate of each epoch, at its number; how each stage stood at its last step, such as
+        gradient/stage1.
+        """
         for epoch in history:
             values = {name: getattr(epoch, name) for name in _SCALARS}
+            values |= {f"{name}/{one.stage}": getattr(one, name) for one in epoch.health for name in _HEALTH}
             self._write({name: float(value) for name, value in values.items() if value is not None}, epoch.epoch)
 
     def scores(self, metrics: Mapping[str, Mapping[str, Any]], *, epochs: int) -> None:

@@ -48,6 +48,10 @@ def must_be_told(found: dict[str, list[tuple[int, float]]], bundle: Bundle) -> N
         steps, values = zip(*found[name], strict=True)
         assert list(steps) == [line["epoch"] for line in bundle.history]
         assert values == pytest.approx([line[name] for line in bundle.history], rel=1e-6)
+    for name in ("gradient", "update", "activation"):
+        values = [value for _, value in found[f"{name}/stem"]]
+        expected = [[one[name] for one in line["health"] if one["stage"] == "stem"][-1] for line in bundle.history]
+        assert values == pytest.approx(expected, rel=1e-6)
     for part in ("test", "validation"):
         score = bundle.metrics[part]["accuracy"]
         for end, key in (("", "value"), ("_low", "low"), ("_high", "high")):

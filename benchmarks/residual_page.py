@@ -1,0 +1,215 @@
+"""The page and the figure on residual connections, drawn from measured lines and from nothing else."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import matplotlib as mpl
+from matplotlib import pyplot as plt
+
+STAGES = ("stem", "stage1", "stage2", "stage3")
+COLOURS = {"20": "#7a7f85", "56": "#d55e00"}
+FIGURE = "residual-connections.svg"
+
+Row = dict[str, Any]
+
+
+def write(rows: Sequence[Row], folder: Path) -> None:
+    """Writes both into a folder, the same for the same lines."""
+    with mpl.rc_context(
+        {"svg.hashsalt": "residual", "font.size": 9, "axes.spines.top": False, "axes.spines.right": False}
+    ):
+        drawn = figure(rows)
+        drawn.savefig(folder / FIGURE, metadata={"Date": None})
+        plt.close(drawn)
+    (folder / "residual-connections.md").write_text(page(rows), encoding="utf-8")
+
+
+def figure(rows: Sequence[Row]) -> Any:
+    """Errors by epoch above, gradients by stage below; plain networks left, residual ones right."""
+    drawn, panels = plt.subplots(2, 2, figsize=(8, 6.2), sharey="row", layout="constrained")
+    for column, kind in enumerate(("plain", "resnet")):
+        errors, gradients = panels[0][column], panels[1][column]
+        for depth, colour in COLOURS.items():
+            row = _row(rows, kind, depth)
+            numbers = [line["epoch"] for line in row["history"]]
+            for part, style in (("train", "--"), ("validation", "-")):
+                shares = [100 * (1 - line[f"{part}_accuracy"]) for line in row["history"]]
+                label = f"{depth} layers, {'training' if part == 'train' else 'validation'}"
+                errors.plot(numbers, shares, style, color=colour, label=label)
+            for last, style in ((False, "o-"), (True, "o:")):
+                norms = [gradient(row, stage, last=last) for stage in STAGES]
+                filled = colour if last else "white"
+                label = f"{depth} layers, {'last' if last else 'first'} step"
+                gradients.plot(STAGES, norms, style, color=colour, markerfacecolor=filled, label=label)
+        errors.set_title("plain" if kind == "plain" else "residual", fontweight="bold")
+        errors.set_xlabel("epoch")
+        gradients.set_yscale("log")
+        for panel in (errors, gradients):
+            panel.grid(axis="y", color="#e1e1db")
+            panel.set_axisbelow(True)
+    panels[0][0].set_ylabel("error, %")
+    panels[1][0].set_ylabel("norm of the gradient")
+    panels[0][1].legend(frameon=False, fontsize=8)
+    panels[1][1].legend(frameon=False, fontsize=8)
+    return drawn
+
+
+def page(rows: Sequence[Row]) -> str:
+    """The page as Markdown."""
+    plain, residual = _row(rows, "plain", "56"), _row(rows, "resnet", "56")
+    counts, decided, versions = plain["images"], plain["decided"], plain["versions"]
+    steps = sum(max(one["step"] for one in line["health"]) for line in plain["history"])
+    dates = " to ".join(dict.fromkeys((min(r["date"] for r in rows), max(r["date"] for r in rows))))
+    commits = ", ".join(sorted({row["commit"].removesuffix("-dirty") for row in rows}))
+    seconds = ", ".join(f"{row['network']} {row['seconds'] / 60:.0f} min" for row in rows)
+    return f"""\
+# What residual connections do
+
+`benchmarks/residual.py` wrote this page and its figure from the lines of `benchmarks/residual.jsonl`, which it measures
+by running `finetune run`; what it says of its measurements is worked out from them.
+
+## The idea
+
+A block of a plain network turns what it is given, x, into F(x). A block of a residual network gives F(x) + x: the
+layers only learn what to add to what is there already. Nothing else differs; the sum costs next to nothing, and where
+the shape of x does not change it has no weights. He et al. (2015) introduced it because deeper plain networks did
+*worse on the images they were trained on*: on CIFAR-10 a plain network of 56 layers ends with a larger training error
+than one of 20. More layers can do whatever fewer do, by passing on what they are given, so that is no matter of too
+much capacity: the deeper network is harder to optimise.
+
+The gradient of a layer is a product of the derivatives of all layers above it. If these factors are mostly smaller than
+one it **vanishes** on its way down, if they are mostly larger it **explodes**, and exponentially with depth in either
+case. Through a residual block the derivative is that of F *plus the identity*, so that a part of the gradient comes
+down past every block as it is (He et al. 2016, equation 5).
+
+Batch normalisation (Ioffe and Szegedy 2015) keeps the scale of what goes up: no signal vanishes on its way forward,
+with or without skips. He et al. (2015, section 4.1) report that with it the gradients of their plain networks are of a
+sound size too, and argue that vanishing gradients are unlikely to be what makes these hard to train. Yang et al. (2019)
+work out that at initialisation it is the contrary that happens: in plain networks with batch normalisation gradients
+explode with depth, because of it, and after a single step of training their range is much smaller.
+
+## What was measured
+
+![Errors by epoch, and gradients by stage, of plain and of residual networks](residual-connections.svg)
+
+Above: the share of wrong answers by epoch, on training images as they were varied (dashed) and on validation images.
+Below: the norm of the gradient of each stage at the first step, before anything was learnt, and at the last one.
+
+**This is not the run of the paper**: {counts["train"]:,} of its 50,000 training images, {plain["epochs"]} epochs and
+{steps} steps instead of 64,000, one seed. It shows how training begins and nothing of how it ends.
+
+| network | training error, % | validation error, % | test error, % (95 % interval) |
+| --- | --- | --- | --- |
+{chr(10).join(_errors(row) for row in _ordered(rows))}
+
+After {plain["epochs"]} epochs, the test error after the one with the lowest validation loss; {counts["validation"]}
+images for validation and {counts["test"]} for the test.
+
+### Gradients
+
+| gradient of | plain, 20 | plain, 56 | residual, 20 | residual, 56 |
+| --- | --- | --- | --- | --- |
+{chr(10).join(_gradients(rows, stage, last=last) for last in (False, True) for stage in STAGES)}
+{chr(10).join(_ratio(rows, last=last) for last in (False, True))}
+
+The norm of the gradient of all weights of a stage, on one batch of {plain["batch_size"]} images, before clipping, of
+which there was none. Of the first stage of 56 layers, the stem, it was {_first(plain)} in the plain network
+and {_first(residual)} in the residual one.
+
+{_said(rows)}
+
+## How
+
+- `{plain["network"]}` and the others are those of He et al. (2015), section 4.2: option A, that is shortcuts without
+  weights, and weights drawn as He et al. (2015b) have it.
+- Stochastic gradient descent with Nesterov's momentum 0.9, weight decay 1e-4, batches of {plain["batch_size"]}, a rate
+  that falls from 0.1 to 0 along half a cosine; no warm-up, no clipping; random crops and mirroring.
+- {decided["precision"]} on {decided["device"]}, threads: {decided["threads"]}; torch {versions["torch"]}.
+  {seconds}, under other load.
+- {dates}, commit {commits}.
+
+The same numbers, for a network and images of your own: every report has them under "How did it learn?", and
+`finetune plan RECIPE --probe-gradients` compares a network with itself without its skip connections before any step.
+
+## Sources
+
+- He, Zhang, Ren, Sun 2015, Deep Residual Learning for Image Recognition, arXiv 1512.03385.
+- He, Zhang, Ren, Sun 2015b, Delving Deep into Rectifiers, arXiv 1502.01852.
+- He, Zhang, Ren, Sun 2016, Identity Mappings in Deep Residual Networks, arXiv 1603.05027.
+- Ioffe, Szegedy 2015, Batch Normalization, arXiv 1502.03167.
+- Yang, Pennington, Rao, Sohl-Dickstein, Schoenholz 2019, A Mean Field Theory of Batch Normalization, arXiv 1902.08129.
+"""
+
+
+def gradient(row: Row, stage: str, *, last: bool) -> float:
+    """The norm of the gradient of a stage at the first or at the last step of a run."""
+    seen = [one["gradient"] for line in row["history"] for one in line["health"] if one["stage"] == stage]
+    return float(seen[-1 if last else 0])
+
+
+def spread(row: Row, *, last: bool) -> float:
+    """How many times the largest gradient of a stage is the smallest."""
+    norms = [gradient(row, stage, last=last) for stage in STAGES]
+    return max(norms) / min(norms)
+
+
+def _said(rows: Sequence[Row]) -> str:
+    """What the numbers come to; every sentence is chosen by them."""
+    plain, residual = _row(rows, "plain", "56"), _row(rows, "resnet", "56")
+    low, high = (gradient(plain, stage, last=False) for stage in ("stage3", "stage1"))
+    way = "explodes on its way down" if high > 10 * low else "vanishes on its way down" if low > 10 * high else "stays"
+    first = (
+        f"At the first step the gradient of the plain network of 56 layers {way}: from {_number(low)} in stage3 to "
+        f"{_number(high)} in stage1, {_number(high / low)} times as large; the stages of the residual one lie within a "
+        f"factor of {_number(spread(residual, last=False))}."
+    )
+    then = (
+        f"After {plain['epochs']} epochs the stages of the plain one lie within a factor of "
+        f"{_number(spread(plain, last=True))}, those of the residual one within {_number(spread(residual, last=True))}."
+    )
+    gaps = {kind: _error(_row(rows, kind, "56")) - _error(_row(rows, kind, "20")) for kind in ("plain", "resnet")}
+    harder = {kind: "above" if gap > 0 else "below" for kind, gap in gaps.items()}
+    errors = (
+        f"The training error of 56 layers is {abs(gaps['plain']):.1f} points {harder['plain']} that of 20 in plain "
+        f"networks, and {abs(gaps['resnet']):.1f} points {harder['resnet']} it in residual ones."
+    )
+    return f"{first} {then}\n\n{errors}"
+
+
+def _row(rows: Sequence[Row], kind: str, depth: str) -> Row:
+    return next(row for row in rows if row["network"] == f"cifar_{kind}{depth}")
+
+
+def _ordered(rows: Sequence[Row]) -> list[Row]:
+    return [_row(rows, kind, depth) for kind in ("plain", "resnet") for depth in COLOURS]
+
+
+def _error(row: Row) -> float:
+    return 100 * (1 - float(row["history"][-1]["train_accuracy"]))
+
+
+def _errors(row: Row) -> str:
+    test = row["test"]
+    ends = f"{100 * (1 - test['high']):.1f} to {100 * (1 - test['low']):.1f}"
+    validation = 100 * (1 - row["history"][-1]["validation_accuracy"])
+    return f"| `{row['network']}` | {_error(row):.1f} | {validation:.1f} | {100 * (1 - test['value']):.1f} ({ends}) |"
+
+
+def _gradients(rows: Sequence[Row], stage: str, *, last: bool) -> str:
+    cells = " | ".join(_number(gradient(row, stage, last=last)) for row in _ordered(rows))
+    return f"| {stage}, {'last' if last else 'first'} step | {cells} |"
+
+
+def _ratio(rows: Sequence[Row], *, last: bool) -> str:
+    cells = " | ".join(_number(spread(row, last=last)) for row in _ordered(rows))
+    return f"| largest over smallest, {'last' if last else 'first'} step | {cells} |"
+
+
+def _first(row: Row) -> str:
+    before, after = (_number(gradient(row, "stem", last=last)) for last in (False, True))
+    return f"{before} at initialisation and {after} after training"
+
+
+def _number(value: float) -> str:
+    return f"{value:.3g}" if value < 1000 else f"{value:,.0f}"
