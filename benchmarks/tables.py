@@ -87,7 +87,12 @@ def several_labels(rows: Sequence[Row]) -> str:
     """Pairs of digits side by side: scores and the threshold of each label."""
     parts = []
     for row in rows:
-        lines = ["# Several labels", "", "| score | test | out of fold |", "| --- | --- | --- |"]
+        lines = [
+            f"# Several labels, head on {row['head']}",
+            "",
+            "| score | test | out of fold |",
+            "| --- | --- | --- |",
+        ]
         lines += [
             f"| {name} | {_within(one)} | {_within(row['out_of_fold'][name])} |" for name, one in row["test"].items()
         ]

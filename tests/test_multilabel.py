@@ -16,9 +16,11 @@ from finetune import job
 from finetune.cli.app import main
 from finetune.data.adapters import folder
 from finetune.data.catalog import Catalog, Sample
+from finetune.data.survey import find
 from finetune.errors import UsageError
 from finetune.predict import score, score_folder
 from finetune.recipe import file as recipe_file
+from finetune.recipe.dataset import FolderData
 from finetune.recipe.schema import Recipe
 from finetune.scores.metrics import scores
 from finetune.scores.thresholds import choose
@@ -46,7 +48,9 @@ def marked(tmp_path: Path) -> Path:
 
 
 def catalog(recipe: Recipe) -> Catalog:
-    """The letters of the folder are the labels of an image."""
+    """The letters of the folder are the labels of an image; a table says them itself."""
+    if not isinstance(recipe.data, FolderData):
+        return find(recipe)
     found = folder.read(recipe.data)
     letters = {"b": "blue", "x": "rare", "r": "red"}
 
@@ -82,6 +86,32 @@ def test_a_probe_of_any_number_of_labels_ends_in_a_bundle_that_answers_by_itself
     assert again.logits.tobytes() == test.logits.tobytes()
     assert np.array_equal(again.predicted, test.predicted)
     assert again.predicted.dtype == np.bool_
+
+
+@pytest.mark.parametrize("form", ["separator", "classes"])
+def test_a_table_of_several_labels_is_learnt_from_asked_and_scored(
+    form: str, marked: Path, tmp_path: Path, write_recipe: Write, capsys: pytest.CaptureFixture[str]
+) -> None:
+    recipe = write_recipe(marked, schedule="probe")
+    samples = catalog(recipe_file.load(recipe)).samples
+    rows = [(f"marked/{one.key}", *one.labels) for one in samples]
+    columns = {
+        "separator": ["path,label", *(f"{path},{'|'.join(labels)}" for path, *labels in rows)],
+        "classes": [
+            f"path,{','.join(LABELS)}",
+            *(f"{path},{','.join('01'[name in labels] for name in LABELS)}" for path, *labels in rows),
+        ],
+    }
+    table = tmp_path / "marked.csv"
+    table.write_text("\n".join(columns[form]))
+    named = {"separator": "separator: '|'", "classes": f"classes: [{', '.join(LABELS)}]"}[form]
+    data = f"data={{kind: table, file: {table}, {named}}}"
+    bundle = job.run(recipe, output=tmp_path / "run", overrides=[data])
+    area = bundle.metrics["test"]["macro_auroc"]
+    assert area["low"] < area["value"] < area["high"]
+    assert {row["class"] for row in bundle.metrics["thresholds"]["per_class"]} == set(LABELS)
+    main(["evaluate", str(bundle.folder), str(table), "--json"])
+    assert json.loads(capsys.readouterr().out)["scores"]["macro_auroc"]["value"] > 0.5
 
 
 @pytest.mark.parametrize(("schedule", "part"), [("probe", "out_of_fold"), ("head", "validation")])
