@@ -1,9 +1,13 @@
-"""Planted faults, `check`, decoding, intervals, several labels, reports: all of `RESULTS.md` not against fastai."""
+"""Planted faults, `check`, decoding, intervals, several labels, reports, maps: `RESULTS.md` without fastai."""
 
+import statistics
 from collections.abc import Sequence
 from typing import Any
 
 import faults
+
+WITHIN = 0.8  # the share of maps that are asked to be highest on what decides
+DECIDES = 0.95  # the accuracy from which on the patch is what decides
 
 Row = dict[str, Any]
 
@@ -119,6 +123,34 @@ def reports(rows: Sequence[Row]) -> str:
         shown = _yes(row["seconds"] < 20 and row["peak_mb"] < 1000 and row["page_mb"] < 5)
         lines.append(f"| {row['images']} | {row['classes']} | {cells} | under 20 s, 1 GB, 5 MB | {shown} |")
     return "\n".join([*lines, "", f"`benchmarks/reporting.py` says how. {_made(rows)}"]) + "\n"
+
+
+def maps(rows: Sequence[Row]) -> str:
+    """How often class-activation maps are highest on the planted patch that decides."""
+    if not rows:
+        return ""
+    head = (
+        "| network | schedule | runs | accuracy | highest within the patch | of right answers | by the last stage alone"
+    )
+    lines = ["# Maps", "", f"{head} | asked | shown |", "| --- | --- | --- | --- | --- | --- | --- | --- | --- |"]
+    for network, schedule in dict.fromkeys((row["network"], row["schedule"]) for row in rows):
+        own = [row for row in rows if (row["network"], row["schedule"]) == (network, schedule)]
+        names = ("accuracy", "inside", "inside_of_right", "inside_by_last_stage")
+        cells = " | ".join(_ends([row[name] for row in own]) for name in names)
+        decides = min(row["accuracy"] for row in own) >= DECIDES
+        shown = _yes(min(row["inside"] for row in own) >= WITHIN)
+        asked = f"at least {WITHIN:.2f} | {shown}" if decides else "nothing: other things decide too | "
+        lines.append(f"| {network} | {schedule} | {len(own)} | {cells} | {asked} |")
+    methods = " and ".join(sorted({row["method"] for row in rows}))
+    said = (
+        f"A patch of 32 of 224 pixels, anywhere on photographs of flowers, is the class; maps of {rows[0]['images']} "
+        f"answers a run, by {methods}. Means of the runs, lowest to highest; `benchmarks/maps.py` says how."
+    )
+    return "\n".join([*lines, "", f"{said} {_made(rows)}"]) + "\n"
+
+
+def _ends(values: Sequence[float]) -> str:
+    return f"{statistics.mean(values):.3f} ({min(values):.3f} to {max(values):.3f})"
 
 
 def _within(score: Sequence[float]) -> str:

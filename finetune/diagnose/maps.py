@@ -29,6 +29,7 @@ METHOD = "HiResCAM (Draelos and Carin 2020), the mean of stages"
 
 _BATCH = 8
 _COLOUR = np.array([255.0, 60.0, 0.0])
+_GREY = np.array([[0.299], [0.587], [0.114]])  # luma, ITU-R BT.601
 _STRENGTH = 0.65  # of the colour where a map is highest
 _CROPPED = 0.5  # how far what the network was not shown fades to white
 
@@ -111,14 +112,15 @@ def files(
 
 def over(tile: np.ndarray, found: np.ndarray, frame: Frame) -> np.ndarray:
     """A tile, uint8 (side, side, 3), under a map, float (h, w), of the part of it in the frame: left, top, width and
-    height in 0..1. It is drawn the strongest where the map is highest, and not at all where that is 0.
+    height in 0..1. The map is strongest where it is highest, and not drawn where it is 0; the tile turns grey, so that
+    no colour of its own is taken for the map's.
     """
     side = len(tile)
     left, top, right, bottom = (round(side * end) for end in (*frame[:2], frame[0] + frame[2], frame[1] + frame[3]))
     size = (max(1, right - left), max(1, bottom - top))
     strength = np.asarray(Image.fromarray(found.astype(np.float32)).resize(size, Image.Resampling.BILINEAR))
     strength = _STRENGTH * (strength / strength.max() if strength.any() else strength)[:, :, None]
-    pixels = tile.astype(np.float64)
+    pixels = np.repeat(tile.astype(np.float64) @ _GREY, 3).reshape(tile.shape)
     inside = pixels[top : top + size[1], left : left + size[0]]
     drawn = inside * (1 - strength) + _COLOUR * strength
     pixels += _CROPPED * (255 - pixels)

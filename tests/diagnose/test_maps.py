@@ -158,6 +158,13 @@ def test_stages_that_the_head_sees_nothing_of_are_refused(stages: list[str]) -> 
     )
 
 
+def test_no_colour_of_a_tile_is_taken_for_that_of_the_map() -> None:
+    tile = np.random.default_rng(0).integers(0, 256, (40, 40, 3), dtype=np.uint8)
+    made = drawn.over(tile, np.zeros((20, 20), dtype=np.float32), (0.0, 0.0, 1.0, 1.0))
+    grey = np.asarray(Image.fromarray(tile).convert("L")).astype(int)
+    assert np.abs(made - grey[:, :, None]).max() <= 1
+
+
 def test_a_tile_is_coloured_where_the_map_is_high_and_faded_where_the_network_saw_nothing() -> None:
     tile = np.full((100, 100, 3), 100, dtype=np.uint8)
     found = np.zeros((50, 50), dtype=np.float32)
@@ -188,7 +195,9 @@ def test_what_is_written_says_where_in_each_tile_the_answer_was_seen(photos: Pat
     assert 0.25 + 0.15 <= y <= 0.25 + 0.35
     picture = np.asarray(Image.open(io.BytesIO(found["evidence/maps.jpg"]))).astype(int)
     assert picture.shape == (96, 96, 3)
-    assert picture[round(96 * y), round(96 * x), 0] > 200
+    coloured = picture[:, :, 0] - picture[:, :, 2]
+    assert coloured[round(96 * y), round(96 * x)] > 100
+    assert abs(coloured[48, 90]) < 50
 
 
 def reversed_colours() -> Classifier:
