@@ -207,8 +207,9 @@ def _trained(job: Job, plan: Plan, kept: checkpoint.Checkpoint | None) -> "tuple
         record.history(job.bundle, training)
         job.trackers.epochs(training.history)
     _train(job, training)
-    if start and plan.phases:
-        _settle(job, recipe, training, start, plan)
+    went = _settle(job, recipe, training, start, plan) if start and plan.phases else float(bool(plan.phases))
+    if probed and not went:
+        record.temperature(job.bundle, probed[1].temperature, part="out_of_fold")
     _temper(job, training)
     return training, probed
 
@@ -306,13 +307,18 @@ def _train(job: Job, training: Training) -> None:
     training.take_best()
 
 
-def _settle(job: Job, recipe: Recipe, training: Training, start: dict[str, Tensor], plan: Plan) -> None:
-    """What ships lies between the probe and the tuned weights, and never below the probe on the training images."""
+def _settle(job: Job, recipe: Recipe, training: Training, start: dict[str, Tensor], plan: Plan) -> float:
+    """What ships lies between the probe and the tuned weights, and never below the probe on the training images.
+    Returns how far from the probe, 0..1.
+    """
     share = recipe.schedule.interpolate if isinstance(recipe.schedule, LpFt) else 1.0
     went, notes = settle(training, start, share=share, check=job.check("comparing with the probe"))
     if plan.chosen and went:
-        heads.temper(training.classifier.head, plan.chosen.temperature ** (went / share))  # 1 where the probe is
+        found = plan.chosen.temperature ** (went / share)  # 1 where the probe is
+        heads.temper(training.classifier.head, found)
+        record.temperature(job.bundle, found, part="out_of_fold")
     job.note(*notes)
+    return went
 
 
 def _answers(job: Job, training: Training) -> tuple[dict[str, Predictions], Thresholds | None]:
@@ -343,11 +349,15 @@ def _finish(job: Job, training: Training, probed: "_Probed | None", folds: Predi
     for name, predictions in measured.items():
         bundle.write(f"predictions/{name}.npz", predictions.to_bytes())
     metrics = {name: scores(predictions) for name, predictions in measured.items()}
-    heat = {} if folds else {name: bundle.facts.get("temperature", 1.0) for name in ("validation", "test")}
+    heated = (
+        () if folds else ("validation", "test")
+    )  # else each fold has its own temperature, and so has each held-out part
+    heat, chosen_on = bundle.facts.get("temperature", 1.0), bundle.facts.get("temperature_chosen_on")
     chooser = None if folds else measured.get("validation", measured.get("out_of_fold"))
     for name, predictions in measured.items():
         beside = chooser if name == "test" else None
-        metrics[name] |= trust(predictions, temperature=heat.get(name, 1.0), chooser=beside)
+        known = {"temperature": heat, "chosen_on": chosen_on} if name in heated else {}
+        metrics[name] |= trust(predictions, **known, chooser=beside)
     more = {"thresholds": thresholds.to_dict(job.surveyed.classes)} if thresholds else {}
     bundle.write_json("metrics.json", {**metrics, **more, "images": job.surveyed.counts()})
     job.trackers.scores(metrics, epochs=len(training.history))
@@ -374,7 +384,7 @@ def _temper(job: Job, training: Training) -> None:
     assert said.labels is not None
     found = temperature(said.logits, said.labels, smoothing=1 / (len(said) + 2))
     heads.temper(training.classifier.head, found)
-    record.temperature(job.bundle, found)
+    record.temperature(job.bundle, found, part="validation")
 
 
 def _evidence(job: Job, training: Training, measured: dict[str, Predictions], folds: Predictions | None) -> None:

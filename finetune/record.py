@@ -105,9 +105,9 @@ def notes(bundle: Bundle, more: Sequence[str]) -> None:
     bundle.describe({**bundle.facts, "notes": [*known, *(note for note in more if note not in known)]})
 
 
-def temperature(bundle: Bundle, chosen: float) -> None:
-    """What the logits of the trained weights were divided by, in their head."""
-    bundle.describe({**bundle.facts, "temperature": chosen})
+def temperature(bundle: Bundle, chosen: float, *, part: str) -> None:
+    """What the logits of the weights that ship were divided by, in their head, and on which part that was chosen."""
+    bundle.describe({**bundle.facts, "temperature": chosen, "temperature_chosen_on": part})
 
 
 def thresholds(bundle: Bundle, chosen: Thresholds) -> None:

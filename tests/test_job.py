@@ -29,6 +29,7 @@ from finetune.recipe.schedule import LpFt
 from finetune.recipe.schedule import Probe as ProbeSchedule
 from finetune.runtime import StopRequests, start
 from finetune.scores.calibration import temperature
+from finetune.scores.metrics import scores
 from finetune.train.loop import Epoch, Step, Training
 from finetune.train.setting import Setting
 from tests.conftest import draw, draw_alike, draw_classes
@@ -600,6 +601,20 @@ def test_what_went_half_as_far_as_was_chosen_is_tempered_half_as_much(
     shipped = safetensors.torch.load(bundle.read("model.safetensors"))
     for name, tensor in untempered[-1].items():
         torch.testing.assert_close(shipped[f"head.{name}"], tensor / temperature)
+    assert bundle.facts["temperature_chosen_on"] == "out_of_fold"
+    assert (bundle.facts["temperature"] == temperature) == (went > 0)  # else it is the probe's own
+
+
+def test_a_fitted_head_says_what_its_temperature_changed(tmp_path: Path, write_recipe: Write) -> None:
+    photos = draw_alike(tmp_path / "alike", {"a": 40, "b": 40})
+    bundle = job.run(write_recipe(photos, schedule="probe"), output=tmp_path / "run")
+    told, heat = bundle.metrics["test"]["calibration"]["temperature"], bundle.facts["temperature"]
+    assert (told["value"], told["chosen_on"]) == (heat, "out_of_fold")
+    assert heat != 1
+    said = bundle.predictions("test")
+    before = scores(replace(said, logits=(said.logits * np.float32(heat)).astype(np.float32)))
+    assert told["before"]["log_loss"]["value"] == pytest.approx(before["log_loss"]["value"], rel=1e-4)
+    assert told["after"]["log_loss"]["value"] == pytest.approx(scores(said)["log_loss"]["value"])
 
 
 def test_the_size_that_was_chosen_is_that_of_what_ships(photos: Path, tmp_path: Path, write_recipe: Write) -> None:

@@ -8,7 +8,7 @@ trackers, and pages drawn from the rest, which may be drawn again.
 import contextlib
 import hashlib
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Self
 
@@ -143,8 +143,9 @@ class Bundle:
         said = {**(self._facts if facts is None else facts), "schema": SCHEMA, "complete": True}
         self._store({**said, "files": {name: _digest(_bytes(self.folder / name)) for name in self._present()}})
 
-    def add(self, files: Mapping[str, bytes]) -> None:
-        """Adds files to a complete bundle, or puts them in the place of others, and seals it anew.
+    def add(self, files: Mapping[str, bytes], *, notes: Sequence[str] | None = None) -> None:
+        """Adds files to a complete bundle, or puts them in the place of others, and seals it anew. notes: what
+        bundle.json says from then on is worth knowing, in place of what it said; None leaves that.
 
         At every moment the bundle is whole: while they are written bundle.json names them as being added, and no reader
         takes them for its own. Raises BundleError for a bundle that is not complete, OutputTaken while another process
@@ -167,7 +168,8 @@ class Bundle:
             for name in set(adding) - set(files):
                 self._place(name).unlink(missing_ok=True)  # of an addition that was cut off
             digests = {name: _digest(data) for name, data in files.items()}
-            self._store({**said, "files": dict(sorted({**kept, **digests}.items()))})
+            more = {} if notes is None else {"notes": list(notes)}
+            self._store({**said, **more, "files": dict(sorted({**kept, **digests}.items()))})
         with contextlib.suppress(OSError):  # Windows keeps what is open
             (self.folder / LOCK).unlink()
 

@@ -193,11 +193,14 @@ def _take_evidence(bundle: Path, *, quiet: bool) -> None:
     from finetune import report
     from finetune.cli.show import watch
     from finetune.errors import printable
+    from finetune.report import card
 
     with watch() as show:
         from finetune.diagnose.evidence import later
 
-        page = report.write(later(bundle, check=lambda what: lambda done, total: show.progress(what, done, total)))
+        found = later(bundle, check=lambda what: lambda done, total: show.progress(what, done, total))
+        page = report.write(found)
+        card.write(found)  # its notes are others now
     if not quiet:
         click.echo(f"{', '.join(_evidence(bundle))} taken; report: {printable(str(page))}")
 

@@ -135,10 +135,10 @@ def _metrics(bundle: Bundle, result: Score) -> dict[str, Any]:
     folded = bundle.facts.get("images", {}).get("folds")
     parts = ("test",) if folded else ("validation", "out_of_fold")
     chooser = next((bundle.predictions(part) for part in parts if bundle.has(f"predictions/{part}.npz")), None)
-    heat = bundle.facts.get("temperature", 1.0)
+    heat = {"temperature": bundle.facts.get("temperature", 1.0), "chosen_on": bundle.facts.get("temperature_chosen_on")}
     own = bundle.metrics
     kept = {"thresholds": own["thresholds"]} if "thresholds" in own else {}
-    return {NEW: result.scores | trust(result.predictions, temperature=heat, chooser=chooser), **kept}
+    return {NEW: result.scores | trust(result.predictions, **heat, chooser=chooser), **kept}
 
 
 def _facts(

@@ -66,8 +66,8 @@ def taken(source: Source, memory: Looks, *, much: Much) -> Iterator[Files]:
 def later(folder: Path, *, check: Callable[[str], Check]) -> Bundle:
     """Takes all evidence for a finished bundle, whose images are found again by its recipe, adds it and seals anew.
 
-    Nothing is written before all of it is there. Raises BundleError for an incomplete or damaged bundle, DataError,
-    naming them, for images that have moved or changed.
+    Nothing is written before all of it is there; notes of the run that no longer hold are taken out. Raises BundleError
+    for an incomplete or damaged bundle, DataError, naming them, for images that have moved or changed.
     """
     predictor, bundle = load(folder), Bundle.open(folder)
     with Looks() as memory:
@@ -82,7 +82,8 @@ def later(folder: Path, *, check: Callable[[str], Check]) -> Bundle:
             answers={part: bundle.predictions(part) for part in PARTS if bundle.has(f"predictions/{part}.npz")},
         )
         files = {name: data for part in taken(source, memory, much="full") for name, data in part.items()}
-    bundle.add(files)
+    notes = [note for note in bundle.facts.get("notes", []) if note not in (OUT_OF_TIME, FOLDED)]
+    bundle.add(files, notes=[*notes, FOLDED] if source.asked and not source.asked.shipped else notes)
     return Bundle.open(folder)
 
 

@@ -9,14 +9,15 @@ from finetune.report.sourced import at, shown
 
 GAINS = 12
 FIRST = 10
+NO_CURVE = "no learning curve: "  # as the notes of a run begin that say why
 
 
 def what_would_help(evidence: Evidence) -> Section:
     """More images, and labels put right."""
     drawn = more(evidence)
-    why = (
-        "No learning curve was taken: it comes with a schedule that fits heads to frozen features (probe, lp_ft, auto)."
-    )
+    known = next((note for note in evidence.facts.notes if note.startswith(NO_CURVE)), "")
+    other = "it comes with a schedule that fits heads to frozen features (probe, lp_ft, auto)"
+    why = f"No learning curve was taken: {known.removeprefix(NO_CURVE) or other}."
     return section("helps", "What would help?", "What helps", drawn or missing(why, ""), check_first(evidence))
 
 

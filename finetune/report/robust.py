@@ -3,13 +3,16 @@
 from finetune.report import plots
 from finetune.report.evidence import Evidence
 from finetune.report.looked import Corruption
-from finetune.report.section import Part, Section, called, missing, section
+from finetune.report.section import Part, Section, called, missing, section, untaken
 from finetune.report.sourced import at
+
+FOLDED = "What ships has learnt from every image, and the models that had not are gone."
 
 
 def how_robust_is_it(evidence: Evidence) -> Section:
     """What noise, blur and the like cost."""
-    nothing = missing("No image was corrupted to see what that costs.")
+    why = "No image was corrupted to see what that costs."
+    nothing = missing(f"{why} {FOLDED}", "") if evidence.folds else untaken(evidence, why)
     return section("robust", "How robust is it?", "Robustness", corruptions(evidence) or nothing)
 
 
@@ -29,6 +32,7 @@ def corruptions(evidence: Evidence) -> Part | None:
         "worst": ranked[0] if ranked and _falls(ranked[0]) else None,
         "unharmed": [row.kind for row in ranked if not _falls(row)],
         "words": called(evidence),
+        "accuracy": "images with all labels right" if evidence.several else "accuracy",
     }
     return Part("corruptions", "", values)
 

@@ -42,6 +42,16 @@ def missing(what: str, how: str = "finetune evaluate BUNDLE --evidence") -> Part
     return Part("missing", "", {"what": what, "how": how})
 
 
+def untaken(evidence: Evidence, what: str) -> Part:
+    """A line that says what was not taken of the images whose scores speak, and the command by which it is; where no
+    images were kept apart there is none.
+    """
+    if evidence.test or evidence.validation:
+        return missing(what)
+    why = "no test or validation images" if evidence.finished else "no answers yet"
+    return missing(f"{what} There are {why}.", "")
+
+
 def called(evidence: Evidence) -> str:
     """What to call the images whose scores speak."""
     if evidence.drift:

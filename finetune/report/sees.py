@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from finetune.report.evidence import Evidence
 from finetune.report.pictured import TILE, Plane
-from finetune.report.section import Part, Section, called, missing, section
+from finetune.report.section import Part, Section, called, section, untaken
 from finetune.report.sourced import Value
 
 COLOURED = 8  # classes that colours tell apart, the commonest
@@ -27,7 +27,7 @@ class Drawn:
 
 def what_does_it_see(evidence: Evidence) -> Section:
     """The map of images, and the views that were learnt from."""
-    nothing = missing("Where the network puts the images was not drawn.")
+    nothing = untaken(evidence, "Where the network puts the images was not drawn.")
     return section("sees", "What does it see?", "What it sees", embedding(evidence) or nothing, views(evidence))
 
 
@@ -52,6 +52,7 @@ def embedding(evidence: Evidence) -> Part | None:
         "count": Value(len(found.keys), f"count({found.origin}keys)"),
         "wrong": Value(sum(_wrong(plane)), f"wrong({found.origin}keys)"),
         "words": called(evidence),
+        "folds": len(evidence.folds),
         "hover": evidence.gallery is not None,
         "classes": list(enumerate(names)),
     }

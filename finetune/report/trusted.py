@@ -54,7 +54,7 @@ def calibration(evidence: Evidence, scores: Scores) -> Part | None:
     if band and found.ece is not None:
         inside = "above" if found.ece > band[1] else "below" if found.ece < band[0] else "within"
     rows = []
-    if temperature and temperature.before and temperature.after:
+    if temperature and temperature.chosen_on and temperature.before and temperature.after:
         before, after = temperature.before, temperature.after
         rows = [("Log-loss", before.log_loss, after.log_loss), ("Brier score", before.brier, after.brier)]
     values = {
@@ -67,5 +67,6 @@ def calibration(evidence: Evidence, scores: Scores) -> Part | None:
         "chosen_on": PARTS.get(temperature.chosen_on or "", "") if temperature else "",
         "rows": rows,
         "words": called(evidence),
+        "folds": len(evidence.folds),
     }
     return Part("calibration", "What its probabilities mean", values)

@@ -1,13 +1,13 @@
 """For whom is it worse? Images that have a fact in common, against all others."""
 
 from finetune.report.evidence import Evidence
-from finetune.report.section import Part, Section, missing, section
+from finetune.report.section import Part, Section, section, untaken
 from finetune.report.sourced import Value
 
 
 def for_whom_is_it_worse(evidence: Evidence) -> Section:
     """Differences between kinds of images that chance does not explain, and those that it may."""
-    nothing = missing("The answers were not compared by size, brightness, camera or group of the images.")
+    nothing = untaken(evidence, "The answers were not compared by size, brightness, camera or group of the images.")
     return section("worse", "For whom is it worse?", "For whom", slices(evidence) or nothing)
 
 

@@ -88,7 +88,13 @@ def mistakes(evidence: Evidence) -> Part | None:
         (one, TILE * (one.place % TILES_PER_ROW), TILE * (one.place // TILES_PER_ROW)) for one in evidence.mistakes
     ]
     maps = evidence.maps if evidence.maps and _same_places(evidence) else None
-    values = {"tiles": tiles, "part": called(evidence), "several": evidence.several, "maps": maps and maps.maps}
+    values = {
+        "tiles": tiles,
+        "part": called(evidence),
+        "several": evidence.several,
+        "folds": len(evidence.folds),
+        "maps": maps and maps.maps,
+    }
     return Part("mistakes", "Worst mistakes", values)
 
 

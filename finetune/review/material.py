@@ -67,7 +67,7 @@ def _must_be_as_they_were(rows: Mapping[str, Mapping[str, str]], found: Gathered
     if lines:
         raise DataError(
             f"{len(lines)} of {len(used)} images of {_shown(folder)} are not what they were when it was made; put them "
-            f"back, or run again and review the new bundle{listing(lines)}"
+            f"back, or run again{listing(lines)}"
         )
 
 

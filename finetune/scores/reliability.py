@@ -24,12 +24,19 @@ _CHOSEN_ON_NONE = "there are no images beside these to choose a threshold on"
 _NOT_REACHED = "no threshold reaches it on the images that it is chosen on"
 
 
-def trust(predictions: Predictions, *, temperature: float = 1.0, chooser: Predictions | None = None) -> dict[str, Any]:
+def trust(
+    predictions: Predictions,
+    *,
+    temperature: float = 1.0,
+    chosen_on: str | None = None,
+    chooser: Predictions | None = None,
+) -> dict[str, Any]:
     """How far the confidence of answers can be trusted: `calibration`, and of images with one label `selective`.
 
-    temperature: what logits were divided by, chosen on validation images; 1 where that was not done.
+    temperature: what logits were divided by, 1 where that was not done; chosen_on: the part that it was chosen on.
+    chooser: answers to other images, on which bounds for answers are chosen.
     """
-    found = calibration(predictions, temperature=temperature, chosen_on=None if temperature == 1.0 else "validation")
+    found = calibration(predictions, temperature=temperature, chosen_on=chosen_on)
     return {"calibration": found, **({} if predictions.multilabel else {"selective": selective(predictions, chooser)})}
 
 
