@@ -6,7 +6,7 @@ It lists the images and peeks at a few images; it knows no network.
 import importlib.metadata
 import json
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import assert_never
 
@@ -111,13 +111,15 @@ def _must_be_no_image(path: Path) -> None:
         raise UsageError(f"{printable(str(path))} is an image; name the folder that holds the folders of the classes")
 
 
-def must_be_a_place(target: Path, *, option: str = "--output") -> None:
-    """Raises UsageError for a file that cannot be written, because its folder is not there or it is one itself; to be
-    asked before anything that takes its time.
+def must_be_a_place(target: Path, *, option: str = "--output", read: Iterable[Path] = ()) -> None:
+    """Raises UsageError for a file that cannot be written, because its folder is not there or it is one itself, or
+    because it is one of those that are `read`; to be asked before anything that takes its time.
     """
     if target.is_dir() or not target.absolute().parent.is_dir():
         what = "is a folder" if target.is_dir() else "would lie in a folder that is not there"
         raise UsageError(f"{option} {printable(str(target))!r} {what}; name a file")
+    if any(one.exists() and target.exists() and target.samefile(one) for one in read):
+        raise UsageError(f"{option} {printable(str(target))!r} is what is to be read; name another file")
 
 
 def must_be_a_page(target: Path, *, option: str) -> None:

@@ -182,6 +182,16 @@ def test_a_file_is_written_into_a_folder_that_is_there(tmp_path: Path) -> None:
         starter.must_be_a_place(tmp_path)
 
 
+def test_a_file_does_not_take_the_place_of_what_is_read(tmp_path: Path) -> None:
+    table, link = tmp_path / "t.csv", tmp_path / "link.csv"
+    table.write_text("path,label")
+    link.symlink_to("t.csv")
+    starter.must_be_a_place(tmp_path / "features.csv", read=[table])
+    for name in (table, link):
+        with pytest.raises(UsageError, match=f"--output '.*{name.name}' is what is to be read; name another file"):
+            starter.must_be_a_place(name, read=[tmp_path / "gone", table])
+
+
 def test_a_page_takes_the_place_of_pages_only(tmp_path: Path) -> None:
     starter.must_be_a_page(tmp_path / "page", option="--html")
     for name in ("old.html", "old.HTM"):

@@ -43,7 +43,7 @@ def predict(bundle: Path, paths: tuple[Path, ...], output: Path | None, top: int
     if output and output.suffix.lower() not in (".csv", ".jsonl"):
         raise UsageError(f"--output {printable(str(output))!r} is neither .csv nor .jsonl")
     if output:
-        must_be_a_place(output)
+        must_be_a_place(output, read=paths)
     with watch() as show:
         from finetune.predict import gather, load
 
@@ -80,7 +80,7 @@ def evaluate(
     from finetune.bundle import Bundle
     from finetune.cli.show import watch
     from finetune.errors import UsageError, printable
-    from finetune.starter import must_be_a_place, must_exist
+    from finetune.starter import must_be_a_page, must_be_a_place, must_exist
 
     must_exist(bundle)
     if folder is None:
@@ -93,9 +93,9 @@ def evaluate(
     if output and output.suffix.lower() not in (".csv", ".jsonl"):
         raise UsageError(f"--output {printable(str(output))!r} is neither .csv nor .jsonl")
     if output:
-        must_be_a_place(output)
+        must_be_a_place(output, read=[folder] if folder else [])
     if page:
-        must_be_a_place(page, option="--html")
+        must_be_a_page(page, option="--html")
     if evidence:
         _take_evidence(bundle, quiet=as_json)
     if folder is None:

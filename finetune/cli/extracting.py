@@ -55,7 +55,7 @@ def features(
     from finetune.starter import must_be_a_place, must_exist
 
     must_exist(folder)
-    must_be_a_place(output)
+    must_be_a_place(output, read=[folder])
     chosen = _weights(weights)
     with watch() as show:
         from finetune.frozen import table

@@ -37,7 +37,7 @@ def plan(source: Path, overrides: tuple[str, ...], output: Path | None, probing:
     from finetune.starter import must_be_a_place
 
     if output:
-        must_be_a_place(output)
+        must_be_a_place(output, read=[source])
     recipe, surveyed = _survey(source, overrides)
     facts = surveyed.facts(recipe)
     rates = read_rates()
@@ -63,11 +63,11 @@ def report(bundle: Path, output: Path | None) -> None:
     from finetune import report as reports
     from finetune.bundle import Bundle
     from finetune.report import card
-    from finetune.starter import must_be_a_place, must_exist
+    from finetune.starter import must_be_a_page, must_exist
 
     must_exist(bundle)
     if output:
-        must_be_a_place(output)
+        must_be_a_page(output, option="--output")
     opened = Bundle.open(bundle)
     if output:
         output.write_text(reports.render(opened), encoding="utf-8")
