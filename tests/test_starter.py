@@ -30,12 +30,15 @@ def test_photographs_get_what_does_best_within_minutes(tmp_path: Path) -> None:
     assert recipe.data.root == str(tmp_path / "my photos")
 
 
-def test_small_pictures_are_seen_near_their_own_size_and_never_mirrored(tmp_path: Path) -> None:
-    recipe = starter.recipe_of(photographs(tmp_path / "tiny", side=60))
+@pytest.mark.parametrize(("side", "size"), [(32, None), (95, None), (96, 96), (111, 96), (112, None)])
+def test_small_pictures_are_seen_near_their_own_size_and_tiny_ones_at_what_does_best(
+    side: int, size: int | None, tmp_path: Path
+) -> None:
+    recipe = starter.recipe_of(photographs(tmp_path / "tiny", side=side))
     assert recipe.schedule == Auto(budget="5m")
-    assert not recipe.images.augment.flip
-    assert recipe.images.size == 64
-    assert recipe.images.fit == "squash"
+    assert recipe.images.augment.flip == (side == 112)
+    assert recipe.images.size == size
+    assert recipe.images.fit == ("crop" if side == 112 else "squash")
 
 
 def test_split_folders_on_disk_are_taken_as_they_are(tmp_path: Path) -> None:

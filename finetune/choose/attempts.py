@@ -19,7 +19,7 @@ from finetune.recipe.plan import Tier
 from finetune.recipe.schedule import Auto, LpFt
 from finetune.recipe.schedule import Probe as ProbeSchedule
 from finetune.recipe.schema import Recipe
-from finetune.recipe.tiers import named
+from finetune.recipe.tiers import named, sized
 from finetune.train.boundary import needed
 
 # of a network's stages; the widest first: its pass computes what the others need
@@ -62,9 +62,9 @@ def as_probe(recipe: Recipe) -> Recipe:
 
 
 def _size(course: Course, tier: Tier) -> None:
+    assert tier.size is not None
     best = course.best
-    images = best.recipe.images.model_copy(update={"size": tier.size})
-    recipe = best.recipe.model_copy(update={"images": images})
+    recipe = sized(best.recipe, tier.size)
     given, probe = course.around.probed(recipe, best.network, views=1)
     costlier = gmacs(recipe) > gmacs(best.recipe)
     if course.beats(tier, named(tier), Held(probe.logits), by=1.0 if costlier else 0.0):

@@ -16,7 +16,7 @@ from finetune.recipe.plan import Chosen, ChosenTrial, Tier
 from finetune.recipe.schedule import LpFt
 from finetune.recipe.schedule import Probe as ProbeSchedule
 from finetune.recipe.schema import Recipe
-from finetune.recipe.tiers import forms
+from finetune.recipe.tiers import forms, sized
 
 WARMING = 1.5  # times what is expected, that the first pass may take
 
@@ -40,6 +40,7 @@ def search(recipe: Recipe, tiers: Sequence[Tier], around: Surroundings) -> Found
     than a standard error.
     """
     begun = around.left()
+    recipe = sized(recipe, tiers[0].size) if tiers[0].size else recipe
     keeps = any(tier.kind == "last_stage" for tier in tiers)
     course = Course.begun(recipe, attempts.as_probe(recipe), around, keeps=keeps)
     expected = WARMING * (tiers[0].seconds or 0.0)

@@ -18,7 +18,8 @@ WIDTH = 80
 
 def describe(plan: Plan, facts: Facts, recipe: Recipe, costs: Costs | None, rates: Rates | None) -> list[str]:
     """The plan for people, as lines: what is fitted, phases or tiers, times, reasons; at most 80 columns."""
-    size = image_size(recipe)
+    begins = plan.chosen or (plan.tiers[0] if plan.tiers else None)
+    size = (begins.size if begins else None) or image_size(recipe)
     lines = [
         *_wrapped(
             f"{recipe.name}: {recipe.backbone.name}, {recipe.backbone.weights.kind} weights, {size} x {size} pixels"

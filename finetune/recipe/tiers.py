@@ -29,8 +29,8 @@ TELLING = 80  # held-out images, fewer of which say too little of a training
 SETS_OF_STAGES = 3
 ROOMY = 30  # times the cost of the frozen head, above which small questions are asked too
 FINISH_SECONDS = 3.0  # to write, to score and to draw
-FEW_PIXELS = 96  # of the shorter side; to which size such images are best resized depends on them
-SIDES = (128, 160, 224)  # what is tried of them
+FEW_PIXELS = 96  # of the shorter side; to which size images of fewer are best resized depends on them
+SIDES = (128, 160, 224)  # what is tried for them
 SMALL = 112  # pixels; images below are far from what weights have seen, and all stages have more to learn
 
 
@@ -62,8 +62,13 @@ def tiers(recipe: Recipe, facts: Facts, costs: Costs | None, *, views: int) -> t
     images = facts.train + facts.validation
     left = schedule.seconds - _finish(facts, costs)
     chosen: list[Tier] = []
-    reasons = [_on_evidence(images, schedule), *_on_size(recipe, facts)]
-    for alternatives, against in _considered(recipe, facts, costs, chosen, views=views):
+    reasons = [_on_evidence(images, schedule)]
+    sides = sizes(recipe, facts)
+    if sides:  # what costs least comes first, and the others have to do better
+        reasons.append(_on_size(facts, *sides))
+        costs = None if costs is None else with_size(costs, recipe, sides[0])
+        recipe = sized(recipe, sides[0])
+    for alternatives, against in _considered(recipe, facts, costs, chosen, views=views, sides=sides):
         tier = next((one for one in alternatives if (one.seconds or 0.0) <= left), alternatives[-1])
         needed = tier.seconds or 0.0
         if tier.kind == "frozen" and needed > left:
@@ -130,22 +135,36 @@ def _on_evidence(images: int, schedule: Auto) -> str:
     return f"within {schedule.budget}, what does best on {held_out} ships"
 
 
+def _on_size(facts: Facts, first: int, *larger: int) -> str:
+    return (
+        f"images are small (the median of their shorter sides is {facts.short_side} pixels): they are resized to "
+        f"{first} pixels, or to {' or '.join(map(str, larger))} where that does clearly better"
+    )
+
+
 def _considered(
-    recipe: Recipe, facts: Facts, costs: Costs | None, chosen: Sequence[Tier], *, views: int
+    recipe: Recipe,
+    facts: Facts,
+    costs: Costs | None,
+    chosen: Sequence[Tier],
+    *,
+    views: int,
+    sides: Sequence[int],
 ) -> Iterator[tuple[tuple[Tier, ...], str]]:
     """Every tier with its cost, from the cheapest, each in its best form and in cheaper ones, and what speaks against
     it before the budget is asked. `chosen` are those before it that fit: views are passed through the network once.
+    `sides` are those that small images may be resized to, the recipe's own first.
     """
     images = facts.train + facts.validation
     frozen = _heads(images, passing(images, costs))
-    yield (Tier(kind="frozen", gain="the baseline that the others have to beat", seconds=frozen),), ""
-    for size in sizes(recipe, facts):
+    first, *larger = sides or (None,)
+    yield (Tier(kind="frozen", size=first, gain="the baseline that the others have to beat", seconds=frozen),), ""
+    for size in larger:
         own = None if costs is None else with_size(costs, recipe, size)
-        gain = "a point or two, or the same at a smaller cost"
-        yield (Tier(kind="size", size=size, gain=gain, seconds=_heads(images, passing(images, own))),), ""
+        yield (Tier(kind="size", size=size, gain="a point", seconds=_heads(images, passing(images, own))),), ""
     for tier in _other_inputs(recipe, images, costs):
         yield (tier,), ""
-    small = image_size(recipe) < SMALL
+    small = image_size(recipe) < SMALL or bool(sides)
     several = Tier(
         kind="stages",
         gain="little on photographs, much on what is far from them",
@@ -171,22 +190,19 @@ def _considered(
 
 
 def sizes(recipe: Recipe, facts: Facts) -> tuple[int, ...]:
-    """The sides in pixels that images of few pixels may be resized to instead of that of the weights, the smallest
-    first; none where images are large enough, the recipe says a size, or the network takes no other.
+    """The sides in pixels that images of few pixels may be resized to, that of the weights among them, the smallest
+    first; none where images are large enough, the recipe says a size, or one of its networks takes no other.
     """
-    tag = backbones.entry(recipe.backbone.name).tag(recipe.backbone.tag)
-    if facts.short_side is None or facts.short_side >= FEW_PIXELS or recipe.images.size is not None or tag.fixed:
+    candidates = recipe.schedule.candidates if isinstance(recipe.schedule, Auto) else ()
+    fixed = any(backbones.entry(one.name).tag(one.tag).fixed for one in (recipe.backbone, *candidates))
+    if facts.short_side is None or facts.short_side >= FEW_PIXELS or recipe.images.size is not None or fixed:
         return ()
-    return tuple(side for side in SIDES if side != image_size(recipe))
+    return tuple(sorted({*SIDES, image_size(recipe)}))
 
 
-def _on_size(recipe: Recipe, facts: Facts) -> Iterator[str]:
-    if others := sizes(recipe, facts):
-        *every, last = sorted({*others, image_size(recipe)})
-        yield (
-            f"images are small (the median of their shorter sides is {facts.short_side} pixels): whether they are "
-            f"resized to {', '.join(map(str, every))} or {last} pixels is chosen by evidence too"
-        )
+def sized(recipe: Recipe, size: int) -> Recipe:
+    """The recipe with images resized to so many pixels."""
+    return recipe.model_copy(update={"images": recipe.images.model_copy(update={"size": size})})
 
 
 def _other_inputs(recipe: Recipe, images: int, costs: Costs | None) -> Iterator[Tier]:

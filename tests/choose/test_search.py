@@ -311,6 +311,16 @@ def test_a_slight_gain_is_enough_for_smaller_images_and_not_for_larger_ones(
     assert found.chosen.size == found.chosen.applied(stand.recipe).images.size == (128 if size == 128 else 224)
 
 
+def test_what_begins_at_a_size_ships_at_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    at = Table(0.5, {plain(backbone="resnet50 at 128"): features(3.0)})
+    stand = Stand(at)
+    first = tier("frozen", size=128, seconds=1.0)
+    monkeypatch.setattr(f"{__name__}.FROZEN", first)
+    found = stand.run(monkeypatch, tier("size", size=160))
+    assert [outcome.verdict.split(":")[0] for outcome in found.outcomes] == ["the baseline", "left"]
+    assert found.chosen.size == 128
+
+
 def test_what_is_tried_after_a_size_was_taken_is_of_that_size_and_takes_as_long(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:

@@ -129,8 +129,8 @@ HEADLESS = "p.json: phases: the head trains in none of the phases, and no probe 
         ),
         (
             '{"phases": [], "reasons": [], "tiers": [{"kind": "ensemble"}]}',
-            "p.json: tiers.0.kind: kind must be frozen, backbone, fit, stages, flip, views, last_stage or all_stages, "
-            "not 'ensemble'\np.json: tiers.0.gain: item 1 of tiers needs 'gain'",
+            "p.json: tiers.0.kind: kind must be frozen, size, backbone, fit, stages, flip, views, last_stage or "
+            "all_stages, not 'ensemble'\np.json: tiers.0.gain: item 1 of tiers needs 'gain'",
         ),
         (
             '{"phases": [], "reasons": [], "tiers": [], "chosen": {}}',
