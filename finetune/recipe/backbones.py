@@ -57,8 +57,9 @@ class BackboneFacts:
     `macs` are multiply-adds for one image of `measured_at` pixels: 224, or `input_size` where it takes no other;
     `activations` are the bytes, in float32, of what one pass of that image holds at the same time at most. `features`
     is the length of the vector that the classifier would get; `cut` says whether it can be cut into stages, without
-    which it cannot be used here, and these four are 0. `family` is the key of its family, if it has one. `tags` are its pretrained weights;
-    `untagged` is the input that an architecture without any was made for (None where there are tags).
+    which it cannot be used here, and these four are 0. `family` is the key of its family, if it has one. `tags` are its
+    pretrained weights; `untagged` is the input that an architecture without any was made for (None where there are
+    tags).
     """
 
     name: str
