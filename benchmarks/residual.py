@@ -23,14 +23,15 @@ from measure import ROOT, commit
 
 HERE = Path(__file__).parent
 NETWORKS = ("cifar_plain20", "cifar_resnet20", "cifar_plain56", "cifar_resnet56")
-IMAGES, HELD_OUT, EPOCHS, BATCH = 96, 30, 5, 32  # images of a class to learn from, for validation and for the test
+IMAGES, HELD_OUT, EPOCHS, BATCH = 96, 30, 6, 32  # images of a class to learn from, for validation and for the test
+RATE = 0.1 * BATCH / 128  # the paper's, for batches of 128, as Goyal et al. 2017, section 2.1, scale it
 RECIPE = """\
 name: {name}
 seed: {seed}
 data: {{kind: folder, root: images}}
 split: {{kind: given, validation: val, test: test}}
 backbone: {{name: {network}, weights: {{kind: random}}}}
-schedule: {{kind: full, epochs: {epochs}, lr: 0.1}}
+schedule: {{kind: full, epochs: {epochs}, lr: {rate}}}
 images: {{augment: {{kind: light, flip: true}}}}
 train:
   batch_size: {batch}
@@ -78,7 +79,7 @@ def measured(network: str, seed: int, place: Path) -> Row:
     """Trains a network by a recipe; what the bundle says of it."""
     name = f"{network}-{seed}"
     recipe = place / f"{name}.yaml"
-    recipe.write_text(RECIPE.format(name=name, network=network, seed=seed, epochs=EPOCHS, batch=BATCH))
+    recipe.write_text(RECIPE.format(name=name, network=network, seed=seed, epochs=EPOCHS, rate=RATE, batch=BATCH))
     command = [sys.executable, "-m", "finetune", "run", str(recipe), "--output", str(place / name), "--json"]
     begun = time.perf_counter()
     env = {**os.environ, "FINETUNE_CACHE": str(place / "cache")}
@@ -91,6 +92,7 @@ def measured(network: str, seed: int, place: Path) -> Row:
         "images": facts["images"],
         "epochs": EPOCHS,
         "batch_size": BATCH,
+        "rate": RATE,
         "decided": {key: facts["decided"][key] for key in ("device", "precision", "threads")},
         "versions": {key: facts["versions"][key] for key in ("torch", "timm", "numpy")},
         "seconds": round(time.perf_counter() - begun, 1),

@@ -1,5 +1,6 @@
 """The page and the figure on residual connections, drawn from measured lines and from nothing else."""
 
+import textwrap
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -124,7 +125,8 @@ and {_first(residual)} in the residual one.
 - `{plain["network"]}` and the others are those of He et al. (2015), section 4.2: option A, that is shortcuts without
   weights, and weights drawn as He et al. (2015b) have it.
 - Stochastic gradient descent with Nesterov's momentum 0.9, weight decay 1e-4, batches of {plain["batch_size"]}, a rate
-  that falls from 0.1 to 0 along half a cosine; no warm-up, no clipping; random crops and mirroring.
+  that falls from {plain["rate"]} to 0 along half a cosine (the paper's 0.1 is for batches of 128; Goyal et al. 2017
+  scale it so); no warm-up, no clipping; random crops and mirroring.
 - {decided["precision"]} on {decided["device"]}, threads: {decided["threads"]}; torch {versions["torch"]}.
   {seconds}, under other load.
 - {dates}, commit {commits}.
@@ -134,6 +136,7 @@ The same numbers, for a network and images of your own: every report has them un
 
 ## Sources
 
+- Goyal and others 2017, Accurate, Large Minibatch SGD, arXiv 1706.02677.
 - He, Zhang, Ren, Sun 2015, Deep Residual Learning for Image Recognition, arXiv 1512.03385.
 - He, Zhang, Ren, Sun 2015b, Delving Deep into Rectifiers, arXiv 1502.01852.
 - He, Zhang, Ren, Sun 2016, Identity Mappings in Deep Residual Networks, arXiv 1603.05027.
@@ -144,8 +147,13 @@ The same numbers, for a network and images of your own: every report has them un
 
 def gradient(row: Row, stage: str, *, last: bool) -> float:
     """The norm of the gradient of a stage at the first or at the last step of a run."""
-    seen = [one["gradient"] for line in row["history"] for one in line["health"] if one["stage"] == stage]
-    return float(seen[-1 if last else 0])
+    return seen(row, stage, "gradient", last=last)
+
+
+def seen(row: Row, stage: str, what: str, *, last: bool) -> float:
+    """What was seen of a stage at the first or at the last step of a run."""
+    found = [one[what] for line in row["history"] for one in line["health"] if one["stage"] == stage]
+    return float(found[-1 if last else 0])
 
 
 def spread(row: Row, *, last: bool) -> float:
@@ -168,13 +176,29 @@ def _said(rows: Sequence[Row]) -> str:
         f"After {plain['epochs']} epochs the stages of the plain one lie within a factor of "
         f"{_number(spread(plain, last=True))}, those of the residual one within {_number(spread(residual, last=True))}."
     )
+    moved = {
+        (kind, stage): _number(100 * seen(row, stage, "update", last=False))
+        for kind, row in (("plain", plain), ("residual", residual))
+        for stage in ("stem", "stage3")
+    }
+    step = (
+        f"That first step moved the stem of the plain network by {moved['plain', 'stem']} % of the norm of its weights "
+        f"and stage3 by {moved['plain', 'stage3']} %, those of the residual one by {moved['residual', 'stem']} % and "
+        f"{moved['residual', 'stage3']} %: one learning rate does for all stages only where their gradients are alike."
+    )
+    if seen(plain, "stem", "update", last=False) > 1:
+        step += (
+            " Batch normalisation takes no notice of how large the weights before it are, but the gradient of larger "
+            "weights is smaller by as much (Ioffe and Szegedy 2015, section 3.3); so what was thrown far by its first "
+            "step learns slowly from then on."
+        )
     gaps = {kind: _error(_row(rows, kind, "56")) - _error(_row(rows, kind, "20")) for kind in ("plain", "resnet")}
     harder = {kind: "above" if gap > 0 else "below" for kind, gap in gaps.items()}
     errors = (
         f"The training error of 56 layers is {abs(gaps['plain']):.1f} points {harder['plain']} that of 20 in plain "
         f"networks, and {abs(gaps['resnet']):.1f} points {harder['resnet']} it in residual ones."
     )
-    return f"{first} {then}\n\n{errors}"
+    return "\n\n".join("\n".join(textwrap.wrap(text, 120)) for text in (f"{first} {then}", step, errors))
 
 
 def _row(rows: Sequence[Row], kind: str, depth: str) -> Row:
