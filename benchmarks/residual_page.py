@@ -64,7 +64,7 @@ def page(rows: Sequence[Row], others: Sequence[Row]) -> str:
     plain, residual = _row(rows, "plain", "56"), _row(rows, "resnet", "56")
     epochs, batch = plain["epochs"], plain["batch_size"]
     counts, decided, versions = plain["images"], plain["decided"], plain["versions"]
-    validation = counts["validation"]
+    learnt, validation = counts["train"], counts["validation"]
     steps = sum(max(one["step"] for one in line["health"]) for line in plain["history"])
     dates = " to ".join(dict.fromkeys((min(r["date"] for r in rows), max(r["date"] for r in rows))))
     commits = ", ".join(sorted({row["commit"].removesuffix("-dirty") for row in rows}))
@@ -102,7 +102,7 @@ explode with depth, because of it, and after a single step of training their ran
 Above: the share of wrong answers by epoch, on training images as they were varied (dashed) and on validation images.
 Below: the norm of the gradient of each stage at the first step, before anything was learnt, and at the last one.
 
-**This is not the run of the paper**: {counts["train"]:,} of its 50,000 training images, {epochs} epochs and {steps} steps
+**This is not the run of the paper**: {learnt:,} of its 50,000 training images, {epochs} epochs and {steps} steps
 instead of 64,000, one seed. It shows how training begins and nothing of how it ends.
 
 | network | training error, % | validation error, % | test error, % (95 % interval) |
