@@ -3,7 +3,8 @@
 `residual.py FOLDER` trains them on a part of CIFAR-10's images, which lie in FOLDER as train/ and test/ with a folder
 for each class, and adds a line of JSON for each network to `residual.jsonl`: its history, with the gradients, updates
 and activations of its stages, and its test accuracy. `residual.py` alone draws, from these lines and nothing else,
-`docs/residual-connections.svg` and `docs/residual-connections.md`; of lines of one network and seed the last counts.
+`docs/residual-connections.svg` and `docs/residual-connections.md`; of lines of one network, seed and rate
+the last counts.
 """
 
 import argparse
@@ -23,14 +24,15 @@ from measure import ROOT, commit
 
 HERE = Path(__file__).parent
 NETWORKS = ("cifar_plain20", "cifar_resnet20", "cifar_plain56", "cifar_resnet56")
-IMAGES, HELD_OUT, EPOCHS, BATCH = 96, 30, 5, 32  # images of a class to learn from, for validation and for the test
+IMAGES, HELD_OUT, EPOCHS, BATCH = 96, 30, 6, 32  # images of a class to learn from, for validation and for the test
+RATE = 0.1 * BATCH / 128  # the paper's, for batches of 128, as Goyal et al. 2017, section 2.1, scale it
 RECIPE = """\
 name: {name}
 seed: {seed}
 data: {{kind: folder, root: images}}
 split: {{kind: given, validation: val, test: test}}
 backbone: {{name: {network}, weights: {{kind: random}}}}
-schedule: {{kind: full, epochs: {epochs}, lr: 0.1}}
+schedule: {{kind: full, epochs: {epochs}, lr: {rate}}}
 images: {{augment: {{kind: light, flip: true}}}}
 train:
   batch_size: {batch}
@@ -49,18 +51,18 @@ def main() -> None:
         with tempfile.TemporaryDirectory() as place:
             part(given.data, Path(place) / "images")
             for network in given.networks:
-                row = measured(network, given.seed, Path(place))
+                row = measured(network, given.seed, Path(place), rate=given.rate)
                 print(json.dumps({key: value for key, value in row.items() if key != "history"}), flush=True)
                 with given.rows.open("a") as file:
                     file.write(json.dumps(row) + "\n")
     else:
-        residual_page.write(read(given.rows), given.output)
+        residual_page.write(read(given.rows), given.output, rate=given.rate)
 
 
 def read(file: Path) -> list[Row]:
-    """The lines of a file, of those of one network and seed the last."""
+    """The lines of a file, of those of one network, seed and rate the last."""
     lines = [json.loads(line) for line in file.read_text().splitlines()]
-    return list({(line["network"], line["seed"]): line for line in lines}.values())
+    return list({(line["network"], line["seed"], line["rate"]): line for line in lines}.values())
 
 
 def part(data: Path, target: Path) -> None:
@@ -74,11 +76,11 @@ def part(data: Path, target: Path) -> None:
                 shutil.copy(file, target / name / found.name)
 
 
-def measured(network: str, seed: int, place: Path) -> Row:
+def measured(network: str, seed: int, place: Path, *, rate: float = RATE) -> Row:
     """Trains a network by a recipe; what the bundle says of it."""
-    name = f"{network}-{seed}"
+    name = f"{network}-{seed}-{rate:g}".replace(".", "_")
     recipe = place / f"{name}.yaml"
-    recipe.write_text(RECIPE.format(name=name, network=network, seed=seed, epochs=EPOCHS, batch=BATCH))
+    recipe.write_text(RECIPE.format(name=name, network=network, seed=seed, epochs=EPOCHS, rate=rate, batch=BATCH))
     command = [sys.executable, "-m", "finetune", "run", str(recipe), "--output", str(place / name), "--json"]
     begun = time.perf_counter()
     env = {**os.environ, "FINETUNE_CACHE": str(place / "cache")}
@@ -91,6 +93,7 @@ def measured(network: str, seed: int, place: Path) -> Row:
         "images": facts["images"],
         "epochs": EPOCHS,
         "batch_size": BATCH,
+        "rate": rate,
         "decided": {key: facts["decided"][key] for key in ("device", "precision", "threads")},
         "versions": {key: facts["versions"][key] for key in ("torch", "timm", "numpy")},
         "seconds": round(time.perf_counter() - begun, 1),
@@ -106,6 +109,7 @@ def _options() -> argparse.ArgumentParser:
     options.add_argument("data", nargs="?", type=Path, help="CIFAR-10 as train/ and test/ with class folders")
     options.add_argument("--networks", nargs="+", default=NETWORKS, choices=NETWORKS)
     options.add_argument("--seed", type=int, default=0)
+    options.add_argument("--rate", type=float, default=RATE)
     options.add_argument("--rows", type=Path, default=HERE / "residual.jsonl")
     options.add_argument("--output", type=Path, default=ROOT / "docs", help="the folder of the page")
     return options

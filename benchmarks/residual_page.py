@@ -1,6 +1,7 @@
 """The page and the figure on residual connections, drawn from measured lines and from nothing else."""
 
-from collections.abc import Sequence
+import textwrap
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,15 +15,17 @@ FIGURE = "residual-connections.svg"
 Row = dict[str, Any]
 
 
-def write(rows: Sequence[Row], folder: Path) -> None:
-    """Writes both into a folder, the same for the same lines."""
+def write(lines: Sequence[Row], folder: Path, *, rate: float) -> None:
+    """Writes both into a folder, the same for the same lines: those of this rate, and of others a sentence."""
+    rows = [line for line in lines if line["rate"] == rate]
+    others = [line for line in lines if line["rate"] != rate]
     with mpl.rc_context(
         {"svg.hashsalt": "residual", "font.size": 9, "axes.spines.top": False, "axes.spines.right": False}
     ):
         drawn = figure(rows)
         drawn.savefig(folder / FIGURE, metadata={"Date": None})
         plt.close(drawn)
-    (folder / "residual-connections.md").write_text(page(rows), encoding="utf-8")
+    (folder / "residual-connections.md").write_text(page(rows, others), encoding="utf-8")
 
 
 def figure(rows: Sequence[Row]) -> Any:
@@ -44,6 +47,7 @@ def figure(rows: Sequence[Row]) -> Any:
                 gradients.plot(STAGES, norms, style, color=colour, markerfacecolor=filled, label=label)
         errors.set_title("plain" if kind == "plain" else "residual", fontweight="bold")
         errors.set_xlabel("epoch")
+        errors.set_xticks(numbers)
         gradients.set_yscale("log")
         for panel in (errors, gradients):
             panel.grid(axis="y", color="#e1e1db")
@@ -55,10 +59,12 @@ def figure(rows: Sequence[Row]) -> Any:
     return drawn
 
 
-def page(rows: Sequence[Row]) -> str:
-    """The page as Markdown."""
+def page(rows: Sequence[Row], others: Sequence[Row]) -> str:
+    """The page as Markdown; `others`: lines of other learning rates."""
     plain, residual = _row(rows, "plain", "56"), _row(rows, "resnet", "56")
+    epochs, batch = plain["epochs"], plain["batch_size"]
     counts, decided, versions = plain["images"], plain["decided"], plain["versions"]
+    learnt, validation = counts["train"], counts["validation"]
     steps = sum(max(one["step"] for one in line["health"]) for line in plain["history"])
     dates = " to ".join(dict.fromkeys((min(r["date"] for r in rows), max(r["date"] for r in rows))))
     commits = ", ".join(sorted({row["commit"].removesuffix("-dirty") for row in rows}))
@@ -96,15 +102,15 @@ explode with depth, because of it, and after a single step of training their ran
 Above: the share of wrong answers by epoch, on training images as they were varied (dashed) and on validation images.
 Below: the norm of the gradient of each stage at the first step, before anything was learnt, and at the last one.
 
-**This is not the run of the paper**: {counts["train"]:,} of its 50,000 training images, {plain["epochs"]} epochs and
-{steps} steps instead of 64,000, one seed. It shows how training begins and nothing of how it ends.
+**This is not the run of the paper**: {learnt:,} of its 50,000 training images, {epochs} epochs and {steps} steps
+instead of 64,000, one seed. It shows how training begins and nothing of how it ends.
 
 | network | training error, % | validation error, % | test error, % (95 % interval) |
 | --- | --- | --- | --- |
 {chr(10).join(_errors(row) for row in _ordered(rows))}
 
-After {plain["epochs"]} epochs, the test error after the one with the lowest validation loss; {counts["validation"]}
-images for validation and {counts["test"]} for the test.
+After {epochs} epochs, the test error after the one with the lowest validation loss; {validation} images
+for validation and {counts["test"]} for the test.
 
 ### Gradients
 
@@ -113,18 +119,20 @@ images for validation and {counts["test"]} for the test.
 {chr(10).join(_gradients(rows, stage, last=last) for last in (False, True) for stage in STAGES)}
 {chr(10).join(_ratio(rows, last=last) for last in (False, True))}
 
-The norm of the gradient of all weights of a stage, on one batch of {plain["batch_size"]} images, before clipping, of
-which there was none. Of the first stage of 56 layers, the stem, it was {_first(plain)} in the plain network
-and {_first(residual)} in the residual one.
+The norm of the gradient of all weights of a stage, on one batch of {batch} images. That of the first stage
+of 56 layers, the stem, was
+- {_first(plain)} in the plain network,
+- {_first(residual)} in the residual one.
 
-{_said(rows)}
+{_said(rows, others)}
 
 ## How
 
 - `{plain["network"]}` and the others are those of He et al. (2015), section 4.2: option A, that is shortcuts without
   weights, and weights drawn as He et al. (2015b) have it.
-- Stochastic gradient descent with Nesterov's momentum 0.9, weight decay 1e-4, batches of {plain["batch_size"]}, a rate
-  that falls from 0.1 to 0 along half a cosine; no warm-up, no clipping; random crops and mirroring.
+- Stochastic gradient descent with Nesterov's momentum 0.9, weight decay 1e-4, batches of {batch}, a rate
+  that falls from {plain["rate"]} to 0 along half a cosine (the paper's 0.1 is for batches of 128; Goyal et al. 2017
+  scale it so); no warm-up, no clipping; random crops and mirroring.
 - {decided["precision"]} on {decided["device"]}, threads: {decided["threads"]}; torch {versions["torch"]}.
   {seconds}, under other load.
 - {dates}, commit {commits}.
@@ -134,6 +142,7 @@ The same numbers, for a network and images of your own: every report has them un
 
 ## Sources
 
+- Goyal and others 2017, Accurate, Large Minibatch SGD, arXiv 1706.02677.
 - He, Zhang, Ren, Sun 2015, Deep Residual Learning for Image Recognition, arXiv 1512.03385.
 - He, Zhang, Ren, Sun 2015b, Delving Deep into Rectifiers, arXiv 1502.01852.
 - He, Zhang, Ren, Sun 2016, Identity Mappings in Deep Residual Networks, arXiv 1603.05027.
@@ -144,8 +153,13 @@ The same numbers, for a network and images of your own: every report has them un
 
 def gradient(row: Row, stage: str, *, last: bool) -> float:
     """The norm of the gradient of a stage at the first or at the last step of a run."""
-    seen = [one["gradient"] for line in row["history"] for one in line["health"] if one["stage"] == stage]
-    return float(seen[-1 if last else 0])
+    return seen(row, stage, "gradient", last=last)
+
+
+def seen(row: Row, stage: str, what: str, *, last: bool) -> float:
+    """What was seen of a stage at the first or at the last step of a run."""
+    found = [one[what] for line in row["history"] for one in line["health"] if one["stage"] == stage]
+    return float(found[-1 if last else 0])
 
 
 def spread(row: Row, *, last: bool) -> float:
@@ -154,7 +168,7 @@ def spread(row: Row, *, last: bool) -> float:
     return max(norms) / min(norms)
 
 
-def _said(rows: Sequence[Row]) -> str:
+def _said(rows: Sequence[Row], others: Sequence[Row]) -> str:
     """What the numbers come to; every sentence is chosen by them."""
     plain, residual = _row(rows, "plain", "56"), _row(rows, "resnet", "56")
     low, high = (gradient(plain, stage, last=False) for stage in ("stage3", "stage1"))
@@ -168,13 +182,42 @@ def _said(rows: Sequence[Row]) -> str:
         f"After {plain['epochs']} epochs the stages of the plain one lie within a factor of "
         f"{_number(spread(plain, last=True))}, those of the residual one within {_number(spread(residual, last=True))}."
     )
+    moved = {
+        (kind, stage): _number(100 * seen(row, stage, "update", last=False))
+        for kind, row in (("plain", plain), ("residual", residual))
+        for stage in ("stem", "stage3")
+    }
+    step = (
+        f"That first step moved the stem of the plain network by {moved['plain', 'stem']} % of the norm of its weights "
+        f"and stage3 by {moved['plain', 'stage3']} %, those of the residual one by {moved['residual', 'stem']} % and "
+        f"{moved['residual', 'stage3']} %: one learning rate does for all stages only where their gradients are alike."
+    )
+    if seen(plain, "stem", "update", last=False) > 1:
+        step += (
+            " Batch normalisation takes no notice of how large the weights before it are, but the gradient of larger "
+            "weights is smaller by as much (Ioffe and Szegedy 2015, section 3.3); so what was thrown far by its first "
+            "step learns slowly from then on."
+        )
     gaps = {kind: _error(_row(rows, kind, "56")) - _error(_row(rows, kind, "20")) for kind in ("plain", "resnet")}
     harder = {kind: "above" if gap > 0 else "below" for kind, gap in gaps.items()}
     errors = (
         f"The training error of 56 layers is {abs(gaps['plain']):.1f} points {harder['plain']} that of 20 in plain "
         f"networks, and {abs(gaps['resnet']):.1f} points {harder['resnet']} it in residual ones."
     )
-    return f"{first} {then}\n\n{errors}"
+    return "\n\n".join(
+        "\n".join(textwrap.wrap(text, 120)) for text in (f"{first} {then}", step, errors, *_elsewhere(others))
+    )
+
+
+def _elsewhere(others: Sequence[Row]) -> Iterator[str]:
+    """What came of other learning rates."""
+    for row in others:
+        yield (
+            f"At a rate of {row['rate']:g}, for batches of {row['batch_size']}, `{row['network']}` had a training loss "
+            f"of {row['history'][0]['train_loss']:.2f} in the first epoch and of "
+            f"{row['history'][-1]['train_loss']:.2f} in epoch {row['epochs']}, with a training error of "
+            f"{_error(row):.1f} %."
+        )
 
 
 def _row(rows: Sequence[Row], kind: str, depth: str) -> Row:

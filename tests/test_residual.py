@@ -21,7 +21,7 @@ def residual(monkeypatch: pytest.MonkeyPatch) -> Any:
 
 
 def test_the_page_and_its_figure_are_those_of_the_measured_lines(residual: Any, tmp_path: Path) -> None:
-    residual.residual_page.write(residual.read(residual.HERE / "residual.jsonl"), tmp_path)
+    residual.residual_page.write(residual.read(residual.HERE / "residual.jsonl"), tmp_path, rate=residual.RATE)
     page = (tmp_path / "residual-connections.md").read_text(encoding="utf-8")
     assert page == (ROOT / "docs" / "residual-connections.md").read_text(encoding="utf-8")
     assert (tmp_path / "residual-connections.svg").read_text().startswith("<?xml")
@@ -30,7 +30,7 @@ def test_the_page_and_its_figure_are_those_of_the_measured_lines(residual: Any, 
 
 def test_of_each_network_there_is_a_line_with_the_gradients_of_every_stage(residual: Any) -> None:
     rows = residual.read(residual.HERE / "residual.jsonl")
-    assert {row["network"] for row in rows} == set(residual.NETWORKS)
+    assert {row["network"] for row in rows if row["rate"] == residual.RATE} == set(residual.NETWORKS)
     for row in rows:
         assert len(row["history"]) == row["epochs"]
         for line in row["history"]:
