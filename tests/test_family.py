@@ -36,6 +36,7 @@ MEMBERS = {
     "res2net": "res2next50",
     "aa": "resnetblur18",
     "clip": "resnet50_clip_gap",
+    "cifar": "cifar_resnet20",
     "densenet": "densenet121",
     "regnet": "regnetx_002",
 }
