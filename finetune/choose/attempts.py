@@ -19,11 +19,10 @@ from finetune.recipe.plan import Tier
 from finetune.recipe.schedule import Auto, LpFt
 from finetune.recipe.schedule import Probe as ProbeSchedule
 from finetune.recipe.schema import Recipe
+from finetune.recipe.section import Stage
 from finetune.recipe.tiers import named, sized
 from finetune.train.boundary import needed
 
-# of a network's stages; the widest first: its pass computes what the others need
-SEVERAL = (slice(-3, None), slice(-2, None), slice(-2, -1))
 CLEARLY = 2.0  # standard errors
 
 
@@ -52,6 +51,11 @@ def attempt(course: Course, tier: Tier) -> None:
             raise AssertionError("the baseline comes first, and once")
         case _:
             assert_never(tier.kind)
+
+
+def several(stages: tuple[Stage, ...]) -> tuple[tuple[Stage, ...], ...]:
+    """The sets of a network's stages that heads are tried on; the widest first: its pass computes what others need."""
+    return stages[-3:], stages[-2:], stages[-2:-1]
 
 
 def as_probe(recipe: Recipe) -> Recipe:
@@ -97,8 +101,8 @@ def _fit(course: Course, tier: Tier) -> None:
 def _stages(course: Course, tier: Tier) -> None:
     """Of several sets of stages the one with the least log-loss is put to the test."""
     best, tried = course.best, []
-    for some in SEVERAL:
-        head = Multilayer(stages=best.recipe.all_stages[:-1][some])  # type: ignore[arg-type]
+    for stages in several(best.recipe.all_stages[:-1]):
+        head = Multilayer(stages=stages)  # type: ignore[arg-type]
         recipe = as_probe(best.recipe).model_copy(update={"head": head})
         tried.append((recipe, *course.around.probed(recipe, best.network, views=1)))
     recipe, given, probe = min(tried, key=lambda one: course.judge.log_loss(Held(one[2].logits)))

@@ -643,7 +643,7 @@ def test_a_search_on_real_images_ships_what_it_says(tmp_path: Path, write_recipe
 def test_a_head_on_several_stages_predicts_the_same_after_it_is_read_back(
     stages: tuple[str, ...], tmp_path: Path, write_recipe: Write, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(attempts, "SEVERAL", (stages,))
+    monkeypatch.setattr(attempts, "several", lambda _: (stages,))
     real = Course.beats
     monkeypatch.setattr(
         Course,
