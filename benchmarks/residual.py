@@ -24,7 +24,7 @@ from measure import ROOT, commit
 
 HERE = Path(__file__).parent
 NETWORKS = ("cifar_plain20", "cifar_resnet20", "cifar_plain56", "cifar_resnet56")
-IMAGES, HELD_OUT, EPOCHS, BATCH = 96, 30, 6, 32  # images of a class to learn from, for validation and for the test
+IMAGES, HELD_OUT, EPOCHS, BATCH = 250, 50, 10, 32  # images of a class to learn from, for validation and for the test
 RATE = 0.1 * BATCH / 128  # the paper's, for batches of 128, as Goyal et al. 2017, section 2.1, scale it
 RECIPE = """\
 name: {name}
