@@ -2,6 +2,7 @@
 
 import importlib
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -24,8 +25,14 @@ def test_the_page_and_its_figure_are_those_of_the_measured_lines(residual: Any, 
     residual.residual_page.write(residual.read(residual.HERE / "residual.jsonl"), tmp_path, rate=residual.RATE)
     page = (tmp_path / "residual-connections.md").read_text(encoding="utf-8")
     assert page == (ROOT / "docs" / "residual-connections.md").read_text(encoding="utf-8")
-    assert (tmp_path / "residual-connections.svg").read_text().startswith("<?xml")
-    assert (ROOT / "docs" / "residual-connections.svg").is_file()
+    drawn, kept = ((folder / "residual-connections.svg").read_text() for folder in (tmp_path, ROOT / "docs"))
+    assert curves(drawn) == curves(kept)
+    assert len(curves(kept)) == 4 * 4, "in each panel two of either depth"
+
+
+def curves(svg: str) -> list[str]:
+    """What is drawn through the data, whatever drew text, axes and grid."""
+    return [path for path in re.findall(r'<path d="([^"]*)" clip-path', svg) if path.count("L") > 1]
 
 
 def test_of_each_network_there_is_a_line_with_the_gradients_of_every_stage(residual: Any) -> None:

@@ -1,7 +1,7 @@
 """A network of three stages goes all the way: run, resume, probe from its weights, features, maps, prediction."""
 
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -25,12 +25,7 @@ ALL = ["stem", "stage1", "stage2", "stage3", "head"]
 RANDOM = {"kind": "random"}
 
 
-@pytest.fixture(autouse=True)
-def _one_thread() -> Iterator[None]:
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 def answers_as_stored(bundle: Bundle, photos: Path) -> bool:

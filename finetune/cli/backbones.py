@@ -80,7 +80,7 @@ def _names(pattern: str, keys: tuple[str, ...]) -> tuple[str, ...]:
         if key not in choices:
             near = suggestion(key, choices)
             raise UsageError(f"no family {printable(key, limit=80)!r}{near}; the families are {', '.join(choices)}")
-    if pattern in known.names():
+    if pattern in known.names() or _of_another_depth(pattern):
         found: tuple[str, ...] = (pattern,)
     else:
         found = known.grouped(known.find(pattern))
@@ -95,6 +95,17 @@ def _names(pattern: str, keys: tuple[str, ...]) -> tuple[str, ...]:
             raise UsageError(str(error)) from None
     of = f" of family {' or '.join(keys)}" if keys else ""
     raise UsageError(f"no backbone{of} fits {printable(pattern)!r}; `finetune backbones` lists the families")
+
+
+def _of_another_depth(pattern: str) -> bool:
+    """Whether that names a network made for CIFAR that is not listed, because no paper has one of its depth."""
+    from finetune.errors import RecipeError
+    from finetune.recipe import cifar
+
+    try:
+        return cifar.member(pattern) is not None
+    except RecipeError:  # said where nothing else fits
+        return False
 
 
 def _timed(chosen: "Sequence[BackboneFacts]") -> "dict[str, Speed]":
@@ -230,7 +241,7 @@ def _details(one: "BackboneFacts", speed: "Speed | None", cached: frozenset[str]
         rate = f"{_three(speed.images_per_second)} images a second, {speed.batch} at once"
         lines.append(f"  speed          {_three(speed.milliseconds)} ms for one image; {rate}, at {speed.size} pixels")
     lines += _weights(one, cached)
-    if more := len(known.find(one.name)) - 1:
+    if more := len(set(known.find(one.name)) - {one.name}):
         lines.append(f'{more} other {"name contains" if more == 1 else "names contain"} {one.name}: "*{one.name}*"')
     return lines
 

@@ -167,7 +167,9 @@ def _random(weights: Weights | Mapping[str, Any] | None) -> bool:
 
 
 def _check(images: Tensor, mean: Sequence[float], std: Sequence[float], *, inside: bool) -> None:
-    """Raises UsageError for images that are not what pixels in 0…1 become by this mean and std."""
+    """Raises UsageError for images that are not what pixels in 0…1 become by this mean and std, or not in colour."""
+    if images.ndim != 4 or images.shape[1] != 3:
+        raise UsageError(f"images are {tuple(images.shape)}, and should be (n, 3, h, w): a batch of images in colour")
     if (images.dtype == torch.uint8 and inside) or not images.numel():
         return
     if not images.is_floating_point():

@@ -120,6 +120,20 @@ def test_the_whole_name_of_one_shows_all_that_is_known_of_it(call: Call) -> None
     ]  # fmt: skip
 
 
+def test_a_network_made_for_cifar_of_a_depth_that_no_paper_has_is_shown_too(call: Call, listed: Any) -> None:
+    assert "cifar_resnet26" not in backbones.names()
+    code, out, _ = call("backbones", "cifar_resnet26")
+    assert code == 0
+    assert out.splitlines()[0].startswith("cifar_resnet26, cifar: ")
+    assert "weights        none" in out.splitlines()[-1]
+    assert [one["name"] for one in listed("cifar_resnet26", "--family", "cifar")] == ["cifar_resnet26"]
+    assert call("backbones", "cifar_resnetv2_11")[1].splitlines()[-1].startswith("1 other name contains")
+    assert {one["name"] for one in listed("cifar_resnet5")} == {"cifar_resnet56", "cifar_resnet56_b"}
+    code, _, err = call("backbones", "cifar_resnet27")
+    assert code == 2
+    assert "next to it are cifar_resnet26 and cifar_resnet32" in err
+
+
 def test_weights_in_the_local_cache_are_marked(tmp_path: Path, call: Call, listed: Any) -> None:
     put_in_cache(tmp_path / "hub", b"weights")  # of test_resnet.r160_in1k
     found = {one["name"]: one for one in listed("test_*")}

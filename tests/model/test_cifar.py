@@ -22,12 +22,7 @@ NAMES = ("cifar_resnet20", "cifar_resnet56", "cifar_resnet20_b", "cifar_plain20"
 State = Mapping[str, Tensor]
 
 
-@pytest.fixture(autouse=True)
-def _one_thread() -> Iterator[None]:
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 def images(count: int = 3, size: int = 32) -> Tensor:

@@ -1,7 +1,7 @@
 import copy
 import io
 from collections import OrderedDict
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -27,12 +27,7 @@ Write = Callable[..., Path]
 RANDOM = {"kind": "random"}
 
 
-@pytest.fixture(autouse=True)
-def _one_thread() -> Iterator[None]:
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 def of(name: object = "test_resnet", **settings: object) -> Maps:
@@ -205,6 +200,14 @@ def test_images_of_other_numbers_are_refused_and_none_are_taken() -> None:
     with pytest.raises(UsageError, match="images are uint8, and should be normalised, hence float"):
         of(normalise=False)(torch.ones(1, 3, 64, 64, dtype=torch.uint8))
     assert of(stages="stage3").eval()(images()[:0])["stage3"].shape == (0, 192, 4, 6)
+
+
+@pytest.mark.parametrize("shape", [(3, 64, 64), (2, 1, 64, 64), (2, 4, 64, 64)], ids=["one", "grey", "with alpha"])
+@pytest.mark.parametrize("normalise", [True, False])
+def test_images_of_another_shape_are_refused(shape: tuple[int, ...], normalise: bool) -> None:
+    with pytest.raises(UsageError) as caught:
+        of(normalise=normalise)(torch.rand(shape))
+    assert str(caught.value) == f"images are {shape}, and should be (n, 3, h, w): a batch of images in colour"
 
 
 # what cannot be

@@ -1,7 +1,6 @@
 """Several stages from one pass; running up to a stage and onward from one is tested with the cuts."""
 
 import threading
-from collections.abc import Iterator
 
 import pytest
 import torch
@@ -16,12 +15,7 @@ from tests.model.test_cut import Hidden, InPlaceModule, Toy, of
 FAMILIES = ("test_resnet", "resnetv2_18", "densenet121", "test_convnext", "test_efficientnet", "mobilenetv3_small_050")
 
 
-@pytest.fixture(autouse=True)
-def _one_thread() -> Iterator[None]:
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 def images(seed: int = 0) -> Tensor:
