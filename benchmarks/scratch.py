@@ -44,7 +44,7 @@ def run(data: Path, *, epochs: int | None, seed: int, threads: int) -> dict[str,
     with tempfile.TemporaryDirectory() as place:
         changed = [f"data={{kind: folder, root: {data.absolute()}}}", f"seed={seed}"]
         if some != whole:
-            steps = [max(1, round(one * some / whole)) for one in at]
+            steps = sorted({max(1, round(one * some / whole)) for one in at})
             changed += [f"schedule.epochs={some}", f"train.rate.at={steps}"]
         command = [sys.executable, "-m", "finetune", "run", str(RECIPE), "--output", f"{place}/bundle", "--json"]
         command += [part for one in changed for part in ("--set", one)]

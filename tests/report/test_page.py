@@ -159,7 +159,10 @@ def test_a_head_that_training_began_from_is_not_taken_for_what_ships(make_probed
     alone = Parsed(report.render(make_probed(test=0, **given))).words
     assert "had not learnt from it: the head that training began from, which is not what ships." in alone
     beside = Parsed(report.render(make_probed(folder="tested", **given))).words
-    assert "612 other images, each answered by a classifier that had not learnt from it. That was the head" in beside
+    assert (
+        "612 images that are not for testing, each answered by a classifier that had not learnt from it. That was the head"
+        in beside
+    )
     assert "Training began from it." in beside
 
 
