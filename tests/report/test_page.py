@@ -160,8 +160,8 @@ def test_a_head_that_training_began_from_is_not_taken_for_what_ships(make_probed
     assert "had not learnt from it: the head that training began from, which is not what ships." in alone
     beside = Parsed(report.render(make_probed(folder="tested", **given))).words
     assert (
-        "612 images that are not for testing, each answered by a classifier that had not learnt from it. That was the head"
-        in beside
+        "612 images that are not for testing, each answered by a classifier that had not learnt from it. "
+        "That was the head" in beside
     )
     assert "Training began from it." in beside
 
