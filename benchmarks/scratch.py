@@ -44,7 +44,7 @@ def run(data: Path, *, epochs: int | None, seed: int, threads: int) -> dict[str,
     with tempfile.TemporaryDirectory() as place:
         changed = [f"data={{kind: folder, root: {data.absolute()}}}", f"seed={seed}"]
         if some != whole:
-            steps = [max(1, round(one * some / whole)) for one in at]
+            steps = sorted({max(1, round(one * some / whole)) for one in at})
             changed += [f"schedule.epochs={some}", f"train.rate.at={steps}"]
         command = [sys.executable, "-m", "finetune", "run", str(RECIPE), "--output", f"{place}/bundle", "--json"]
         command += [part for one in changed for part in ("--set", one)]
@@ -65,8 +65,10 @@ def run(data: Path, *, epochs: int | None, seed: int, threads: int) -> dict[str,
             "device": facts["decided"]["device"],
             "threads": threads,
             "seconds": round(took.seconds, 1),
+            "cpu_seconds": round(took.cpu_seconds, 1),
             "epoch_seconds": round(seconds / some, 1),
             "projected_hours": round(seconds / some * whole / 3600, 2),
+            "projected_cpu_hours": round(took.cpu_seconds / some * whole / 3600, 2),
             "test": {key: score[key] for key in ("value", "low", "high")},
             "history": [json.loads(line) for line in (bundle / "history.jsonl").read_text().splitlines()],
             "date": date.today().isoformat(),

@@ -79,6 +79,6 @@ def _several(labels: str) -> str:
 def _expected(expected: float, *, asked: int, left_out: int) -> Finding:
     """How many labels are expected to be wrong; of any number of labels each that is there or not there counts."""
     text = f"about {expected:.0f} of {asked} labels are expected to be wrong ({100 * expected / asked:.1f} %)"
-    text += "; where classes are hard to tell apart this is too many"
+    text += "; where classes look alike that is an overestimate"
     figures = {"expected": round(expected, 1), "asked": asked, "left_out": left_out}
     return Finding("labels", "expected", "note", text, (), figures)

@@ -135,8 +135,8 @@ def _table(scores: Scores) -> list[tuple[str, str, Score]]:
         ("Macro AUROC", "how often an image with the label ranks above one without", scores.macro_auroc),
         ("Macro average precision", "mean area under precision and recall", scores.macro_average_precision),
         *((f"Top {k}", f"the true class is among the first {k}", top) for k, top in scores.top_k.items() if k != "1"),
-        ("Log-loss", f"surprise at the truth, none is best{chance}", scores.log_loss),
-        ("Brier score", f"squared error of the probabilities, none is best{flat}", scores.brier),
+        ("Log-loss", f"surprise at the truth, the lower the better{chance}", scores.log_loss),
+        ("Brier score", f"squared error of the probabilities, the lower the better{flat}", scores.brier),
     ]
     return [(name, meaning, score) for name, meaning, score in found if score is not None]
 

@@ -1,6 +1,6 @@
 """What would help? How accuracy grew with the number of images, and which labels to look at first."""
 
-from finetune.report import curves, words
+from finetune.report import curves, trials, words
 from finetune.report.course import Gain
 from finetune.report.evidence import Evidence
 from finetune.report.section import Part, Section, missing, section
@@ -18,7 +18,9 @@ def what_would_help(evidence: Evidence) -> Section:
     known = next((note for note in evidence.facts.notes if note.startswith(NO_CURVE)), "")
     other = "it comes with a schedule that fits heads to frozen features (probe, lp_ft, auto)"
     why = f"No learning curve was taken: {known.removeprefix(NO_CURVE) or other}."
-    return section("helps", "What would help?", "What helps", drawn or missing(why, ""), check_first(evidence))
+    return section(
+        "helps", "What would help?", "What helps", drawn or missing(why, ""), check_first(evidence), untried(evidence)
+    )
 
 
 def more(evidence: Evidence) -> Part | None:
@@ -48,6 +50,12 @@ def check_first(evidence: Evidence) -> Part | None:
         "mistakes": wrong,
     }
     return Part("check_first", "Labels to check first", values)
+
+
+def untried(evidence: Evidence) -> Part | None:
+    """The ways of learning that a search had no time for."""
+    names = [name for name, _ in trials.not_tried(evidence)] if evidence.ways else []
+    return Part("untried", "More time", {"names": names}) if names else None
 
 
 def _ends(gain: Gain) -> tuple[str, str, str]:

@@ -2,7 +2,7 @@
 
 from finetune.report import plots
 from finetune.report.evidence import Evidence
-from finetune.report.records import Scores
+from finetune.report.records import Bin, Scores
 from finetune.report.section import Part, Section, called, counted, missing, section
 from finetune.report.sourced import Value, at
 
@@ -34,7 +34,7 @@ def selective(evidence: Evidence, scores: Scores) -> Part | None:
     temperature = scores.calibration.temperature if scores.calibration else None
     values = {
         "leading": leading[0] if leading else None,
-        "others": [one for one in reached if one not in leading],
+        "reached": sorted(reached, key=lambda one: one.accuracy),
         "unreached": [one for one in found.targets if one not in reached],
         "plot": plots.risk(found),
         "words": called(evidence),
@@ -60,6 +60,7 @@ def calibration(evidence: Evidence, scores: Scores) -> Part | None:
     values = {
         "plot": plots.reliability(found),
         "bins": [one for one in found.bins if one.images],
+        "too_sure": [one for one in found.bins if _too_sure(one)],
         "ece": at(found, "ece") if found.ece is not None else None,
         "band": [Value(edge, f"{found.origin}.ece_band.{place}") for place, edge in enumerate(band or ())],
         "inside": inside,
@@ -70,3 +71,9 @@ def calibration(evidence: Evidence, scores: Scores) -> Part | None:
         "folds": len(evidence.folds),
     }
     return Part("calibration", "What its probabilities mean", values)
+
+
+def _too_sure(one: Bin) -> bool:
+    """Whether even the upper end of what was right lies below the confidence."""
+    high = one.accuracy.high if one.accuracy else None
+    return high is not None and one.confidence is not None and one.confidence > high

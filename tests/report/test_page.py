@@ -124,7 +124,7 @@ def test_the_page_is_whole_and_says_what_matters(make_bundle):
     page = Parsed(text)
     assert page.open == []
     accuracy = bundle.metrics["test"]["accuracy"]
-    assert f"{accuracy['value']:.2f} {accuracy['low']:.2f} to {accuracy['high']:.2f} 95 % interval" in page.words
+    assert f"{accuracy['value']:.2f} {accuracy['low']:.2f} to {accuracy['high']:.2f} accuracy, 95 % interval" in page.words
     assert "With 153 images the true accuracy lies between" in page.words
     assert "Loaded 294 of 294 backbone tensors; head new: 5 classes." in page.words
     assert "half precision was widened to float32" in page.words
@@ -159,7 +159,10 @@ def test_a_head_that_training_began_from_is_not_taken_for_what_ships(make_probed
     alone = Parsed(report.render(make_probed(test=0, **given))).words
     assert "had not learnt from it: the head that training began from, which is not what ships." in alone
     beside = Parsed(report.render(make_probed(folder="tested", **given))).words
-    assert "612 other images, each answered by a classifier that had not learnt from it. That was the head" in beside
+    assert (
+        "612 images that are not for testing, each answered by a classifier that had not learnt from it. "
+        "That was the head" in beside
+    )
     assert "Training began from it." in beside
 
 

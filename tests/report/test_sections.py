@@ -74,7 +74,7 @@ def test_a_run_that_chose_and_trained_and_was_looked_at_has_every_part(whole):
         "sees": ["embedding", "views"],
         "robust": ["corruptions"],
         "worse": ["slices"],
-        "helps": ["more", "check_first"],
+        "helps": ["more", "check_first", "untried"],
         "learnt": ["choice", "learning", "health", "seconds"],
         "exactly": ["repeat", "weights", "plan", "recipe", "files"],
     }
