@@ -12,7 +12,7 @@ import finetune
 from finetune import job
 from finetune.bundle import Bundle
 from finetune.cli import main
-from finetune.diagnose.maps import last, maps
+from finetune.diagnose.maps import below, maps
 from finetune.errors import UsageError
 from finetune.predict import from_bundle
 from finetune.recipe import planfile
@@ -154,7 +154,7 @@ def test_the_commands_take_it(
     assert "stage4" not in planned
 
 
-def test_a_map_is_that_of_its_last_stage(photos: Path, tmp_path: Path, write_recipe: Write) -> None:
+def test_a_map_is_that_of_its_three_stages(photos: Path, tmp_path: Path, write_recipe: Write) -> None:
     bundle = job.run(
         write_recipe(photos, schedule="head", backbone="cifar_resnetv2_11"),
         output=tmp_path / "run",
@@ -162,8 +162,9 @@ def test_a_map_is_that_of_its_last_stage(photos: Path, tmp_path: Path, write_rec
     )
     classifier = from_bundle(bundle)
     images = np.random.default_rng(0).integers(0, 256, (2, 32, 32, 3), dtype=np.uint8)
-    assert last(classifier) == "stage3"
-    assert np.array_equal(maps(classifier, images, [0, 1]), maps(classifier, images, [0, 1], stage="stage3"))
-    assert maps(classifier, images, [0, 1], stage="stage1").shape == (2, 32, 32)
-    with pytest.raises(UsageError, match="'stage4' has no map that the head sees; its last stage is stage3"):
-        maps(classifier, images, [0, 1], stage="stage4")
+    assert below(classifier) == ("stage1", "stage2", "stage3")
+    drawn = maps(classifier, images, [0, 1])
+    assert np.array_equal(drawn, maps(classifier, images, [0, 1], stages=["stage1", "stage2", "stage3"]))
+    assert maps(classifier, images, [0, 1], stages=["stage1"]).shape == drawn.shape == (2, 32, 32)
+    with pytest.raises(UsageError, match="of stages 'stage4'; choose from those the head sees: stage1, stage2, stage3"):
+        maps(classifier, images, [0, 1], stages=["stage4"])

@@ -124,7 +124,9 @@ def test_the_page_is_whole_and_says_what_matters(make_bundle):
     page = Parsed(text)
     assert page.open == []
     accuracy = bundle.metrics["test"]["accuracy"]
-    assert f"{accuracy['value']:.2f} {accuracy['low']:.2f} to {accuracy['high']:.2f} accuracy, 95 % interval" in page.words
+    assert (
+        f"{accuracy['value']:.2f} {accuracy['low']:.2f} to {accuracy['high']:.2f} accuracy, 95 % interval" in page.words
+    )
     assert "With 153 images the true accuracy lies between" in page.words
     assert "Loaded 294 of 294 backbone tensors; head new: 5 classes." in page.words
     assert "half precision was widened to float32" in page.words
