@@ -149,6 +149,28 @@ def maps(rows: Sequence[Row]) -> str:
     return "\n".join([*lines, "", f"{said} {_made(rows)}"]) + "\n"
 
 
+def from_scratch(rows: Sequence[Row]) -> str:
+    """CIFAR-10 from random weights: the whole run of the recipe, or a part of it that says so."""
+    if not rows:
+        return ""
+    lines = ["# From random weights", "", "| recipe | epochs | on | seconds an epoch | test accuracy | whole run |"]
+    lines.append("| --- | --- | --- | --- | --- | --- |")
+    for row in rows:
+        part = f"{row['epochs']}" if row["whole"] else f"{row['epochs']} of {row['of']}: **not the full run**"
+        threads = (
+            f", {row['threads']} {'thread' if row['threads'] == 1 else 'threads'}" if row["device"] == "cpu" else ""
+        )
+        score = [row["test"][key] for key in ("value", "low", "high")]
+        whole = "this one" if row["whole"] else f"about {row['projected_hours']:.0f} h at this pace"
+        on = f"{row['device']}{threads}"
+        seconds = f"{row['epoch_seconds']:.0f}"
+        lines.append(f"| {row['recipe']} | {part} | {on} | {seconds} | {_within(score)} | {whole} |")
+    for row in rows:
+        curve = ", ".join(f"{100 * (1 - line['validation_accuracy']):.0f}" for line in row["history"])
+        lines += ["", f"Validation error by epoch, %: {curve}. {row['images']['train']:,} images to learn from."]
+    return "\n".join([*lines, "", f"`benchmarks/scratch.py` says how. {_made(rows)}"]) + "\n"
+
+
 def _ends(values: Sequence[float]) -> str:
     return f"{statistics.mean(values):.3f} ({min(values):.3f} to {max(values):.3f})"
 
