@@ -161,7 +161,8 @@ def from_scratch(rows: Sequence[Row]) -> str:
             f", {row['threads']} {'thread' if row['threads'] == 1 else 'threads'}" if row["device"] == "cpu" else ""
         )
         score = [row["test"][key] for key in ("value", "low", "high")]
-        whole = "this one" if row["whole"] else f"about {row['projected_hours']:.0f} h at this pace"
+        hours = f"{row['projected_hours']:.0f} h at this pace, {row['projected_cpu_hours']:.0f} h of processor time"
+        whole = "this one" if row["whole"] else f"about {hours}"
         on = f"{row['device']}{threads}"
         seconds = f"{row['epoch_seconds']:.0f}"
         lines.append(f"| {row['recipe']} | {part} | {on} | {seconds} | {_within(score)} | {whole} |")
