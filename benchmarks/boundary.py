@@ -28,10 +28,11 @@ from finetune.data.store import Store
 from finetune.model import backbone, heads
 from finetune.model.classifier import Classifier, set_training
 from finetune.predict import to_device
+from finetune.recipe.images import Augment, Images
 from finetune.recipe.network import Linear
 from finetune.recipe.plan import Phase, Plan
-from finetune.recipe.schema import Augment, Images, Train
 from finetune.recipe.section import STAGES
+from finetune.recipe.training import Train
 from finetune.runtime import start
 from finetune.train import loop, optimizer
 from finetune.train.batches import Batch

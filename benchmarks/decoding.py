@@ -51,7 +51,7 @@ def main() -> None:
 
 
 def kept(images: int, rounds: int) -> dict[str, Any]:
-    from finetune.recipe.schema import Augment
+    from finetune.recipe.images import Augment
     from finetune.views import TrainingViews
 
     views = TrainingViews(Augment(kind="light"), LOOK, seed=0)

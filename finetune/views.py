@@ -19,7 +19,7 @@ from finetune.recipe.transforms import CROPS, RandomCrop
 from finetune.runtime import number_from
 
 if TYPE_CHECKING:
-    from finetune.recipe.schema import Augment
+    from finetune.recipe.images import Augment
     from finetune.recipe.transforms import Transform
 
 

@@ -35,10 +35,11 @@ from finetune.model import backbone
 from finetune.model.classifier import Classifier
 from finetune.predict import evaluate
 from finetune.recipe import file, planfile, planning
+from finetune.recipe.dataset import FolderData
 from finetune.recipe.facts import Facts
+from finetune.recipe.images import Augment, Images
 from finetune.recipe.network import Linear
 from finetune.recipe.plan import Phase, Plan
-from finetune.recipe.schema import Augment, FolderData, Images
 from finetune.runtime import start
 from finetune.train.batches import sizes
 from finetune.train.optimizer import rate_share

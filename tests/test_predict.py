@@ -135,7 +135,7 @@ def test_labelled_class_folders_are_scored(predictor: finetune.Predictor, tmp_pa
 
 def test_evaluation_names_a_file_that_has_become_unreadable(predictor: finetune.Predictor, photos: Path) -> None:
     from finetune.data.adapters import folder
-    from finetune.recipe.schema import FolderData
+    from finetune.recipe.dataset import FolderData
 
     catalog = folder.read(FolderData(root=str(photos)))
     (photos / "red" / "000.png").write_bytes(b"")

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from finetune.data.decode import Preprocessing
 from finetune.recipe import transforms
-from finetune.recipe.schema import Augment
+from finetune.recipe.images import Augment
 from finetune.views import TrainingViews, _trivial, evaluation_view
 
 KINDS = ("none", "light", "standard", "strong", "trivial", "custom")

@@ -15,7 +15,7 @@ from finetune.data.kept import Entry
 from finetune.data.pixels import Pixels
 from finetune.errors import DataError
 from finetune.frozen.sources import Source, all_of, working
-from finetune.recipe.schema import Augment
+from finetune.recipe.images import Augment
 from finetune.runtime import Runtime, in_order
 from finetune.views import TrainingViews, evaluation_view
 

@@ -21,7 +21,7 @@ from finetune.model.cut import STRIDES, Cut, cut
 from finetune.model.pooling import Pool, pooled
 from finetune.recipe import backbones, cifar
 from finetune.recipe.backbones import TagFacts
-from finetune.recipe.schema import Images
+from finetune.recipe.images import Images
 
 
 @dataclass(frozen=True)

@@ -14,8 +14,8 @@ from finetune.model import backbone as networks
 from finetune.model import weights as loading
 from finetune.model.backbone import Backbone
 from finetune.recipe import backbones
+from finetune.recipe.images import Images
 from finetune.recipe.network import BackboneChoice, BundleWeights, Weights
-from finetune.recipe.schema import Images
 from finetune.recipe.section import Section
 from finetune.recipe.sentences import sentences
 

@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Iterator
 from typing import Annotated, ClassVar, Literal
 
-from pydantic import AfterValidator, Field
+from pydantic import AfterValidator, Discriminator, Field, Tag
 
 from finetune.errors import printable, suggestion
 from finetune.recipe.published import SETS
@@ -137,3 +137,21 @@ class HuggingfaceData(Section):
     label: ColumnName | None = Field(None, description="the column of labels; null: the only one with class names")
     pool: bool = Field(False, description="its own parts are put together and split anew")
     on_bad_image: OnBadImage = "skip"
+
+
+def _kind_of_data(value: object) -> str | None:
+    """Data without a kind is a folder, but for a misspelt one."""
+    if not isinstance(value, dict):
+        return str(getattr(value, "kind", "folder"))
+    if "kind" in value:
+        return value["kind"] if isinstance(value["kind"], str) else None
+    return None if any(suggestion(str(key), ["kind"]) for key in value) else "folder"
+
+
+DataChoice = Annotated[
+    Annotated[FolderData, Tag("folder")]
+    | Annotated[TableData, Tag("table")]
+    | Annotated[TorchvisionData, Tag("torchvision")]
+    | Annotated[HuggingfaceData, Tag("huggingface")],
+    Discriminator(_kind_of_data),
+]

@@ -7,9 +7,10 @@ from typing import Annotated, Literal
 from pydantic import Field, ValidationError
 
 from finetune.errors import RecipeError
+from finetune.recipe.images import Fit
 from finetune.recipe.network import HeadChoice
 from finetune.recipe.schedule import Auto, BatchNorm, LpFt, Probe, StageList, listed_twice
-from finetune.recipe.schema import Fit, Recipe
+from finetune.recipe.schema import Recipe
 from finetune.recipe.section import Conflict, Decay, Epochs, LearningRate, Section, Side, Stage, Views
 from finetune.recipe.sentences import sentences
 

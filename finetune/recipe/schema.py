@@ -1,19 +1,17 @@
 """The typed recipe: all that a user may ask for, with defaults and ranges. Knows no YAML, images or networks."""
 
-import json
 from collections.abc import Iterator, Mapping
-from typing import Annotated, Any, ClassVar, Literal
+from typing import Any, Literal
 
-from pydantic import Discriminator, Field, Tag
+from pydantic import Field
 
-from finetune.errors import suggestion
 from finetune.recipe import backbones, cifar
-from finetune.recipe.dataset import FolderData, HuggingfaceData, TableData, TorchvisionData
+from finetune.recipe.dataset import DataChoice
+from finetune.recipe.images import Images
 from finetune.recipe.network import BackboneChoice, HeadChoice, Linear, Mlp, Multilayer, Random
-from finetune.recipe.rates import CosineRate, PlateauRate, Rate, SteppedRate, never_reduced, stepped_beyond
+from finetune.recipe.rates import PlateauRate, SteppedRate, never_reduced, stepped_beyond
 from finetune.recipe.schedule import (
     Auto,
-    BatchNorm,
     Gradual,
     Head,
     LpFt,
@@ -26,183 +24,10 @@ from finetune.recipe.schedule import (
     trains_backbone,
     written_phases,
 )
-from finetune.recipe.section import (
-    SHORTEST,
-    STAGES,
-    Conflict,
-    KeyPath,
-    PathText,
-    RunName,
-    Section,
-    Stage,
-    Views,
-)
+from finetune.recipe.section import SHORTEST, STAGES, Conflict, KeyPath, PathText, RunName, Section, Stage
 from finetune.recipe.splits import Folds, Given, SplitChoice, Stored
-from finetune.recipe.transforms import CROPS, Erasing, HorizontalFlip, RandomCrop, Transform
-
-
-def _kind_of_data(value: object) -> str | None:
-    """Data without a kind is a folder, but for a misspelt one."""
-    if not isinstance(value, dict):
-        return str(getattr(value, "kind", "folder"))
-    if "kind" in value:
-        return value["kind"] if isinstance(value["kind"], str) else None
-    return None if any(suggestion(str(key), ["kind"]) for key in value) else "folder"
-
-
-DataChoice = Annotated[
-    Annotated[FolderData, Tag("folder")]
-    | Annotated[TableData, Tag("table")]
-    | Annotated[TorchvisionData, Tag("torchvision")]
-    | Annotated[HuggingfaceData, Tag("huggingface")],
-    Discriminator(_kind_of_data),
-]
-
-
-class Augment(Section):
-    """How training images are varied."""
-
-    example: ClassVar[str] = "{kind: light, flip: true}"
-    kind: Literal["none", "light", "standard", "strong", "trivial", "custom"] = "light"
-    flip: bool = Field(True, description="mirror left and right; false where the side matters, as in letters")
-    transforms: Annotated[tuple[Transform, ...], Field(min_length=1, max_length=20)] | None = Field(
-        None, description="of kind custom: what is done to an image, in this order; a random crop first where none is"
-    )
-
-    @property
-    def signature(self) -> str:
-        """What tells its views from those of any other, on one line."""
-        listed = [transform.model_dump(mode="json") for transform in self.transforms or ()]
-        text = f" {json.dumps(listed, sort_keys=True)}" if listed else ""
-        return f"{self.kind}{text}{' flip' if self.flip else ''}"
-
-    def conflicts(self) -> Iterator[Conflict]:
-        if self.kind == "custom" and self.transforms is None:
-            yield (), "augment of kind 'custom' needs 'transforms', such as [{name: Rotate, limit: [-15, 15]}]"
-        if self.kind != "custom" and self.transforms is not None:
-            yield ("transforms",), f"transforms has no effect with kind {self.kind!r}; write kind: custom"
-        listed, cropped = self.transforms or (), False
-        for place, transform in enumerate(listed):
-            if isinstance(transform, Erasing) and any(isinstance(later, CROPS) for later in listed[place:]):
-                yield ("transforms", place), "Erasing comes after the transform that crops"
-            if isinstance(transform, CROPS) and cropped:
-                yield ("transforms", place), "only one of the transforms crops; what it leaves is the network's input"
-            cropped |= isinstance(transform, CROPS)
-            if isinstance(transform, HorizontalFlip) and self.flip:
-                yield (
-                    ("transforms", place),
-                    "flip mirrors half of the views already; leave HorizontalFlip out, or write flip: false",
-                )
-
-
-Fit = Literal["crop", "pad", "squash"]
-Channel = Annotated[float, Field(ge=0, le=1)]
-Spread = Annotated[float, Field(gt=0, le=1)]
-
-
-class Images(Section):
-    """From an image file to the network's input."""
-
-    example: ClassVar[str] = "{size: 224}"
-    size: int | None = Field(
-        None, ge=16, le=2048, description="side in pixels; null: what the weights were trained with"
-    )
-    fit: Fit = Field("crop", description="how an oblong image becomes a square")
-    augment: Augment = Augment()
-    mean: tuple[Channel, Channel, Channel] | None = Field(
-        None, description="of red, green, blue in 0 to 1; null: the weights'"
-    )
-    std: tuple[Spread, Spread, Spread] | None = Field(
-        None, description="of red, green, blue in 0 to 1; null: the weights'"
-    )
-    contract: Literal["train", "test"] = Field(
-        "train", description="the input the weights were trained, or tested, with"
-    )
-    store: Literal["memory", "disk", "none"] | None = Field(
-        None, description="where decoded images are kept for the next epoch; null: on disk, if there is room to spare"
-    )
-
-    def conflicts(self) -> Iterator[Conflict]:
-        if (self.mean is None) != (self.std is None):
-            given, lacking = ("mean", "std") if self.std is None else ("std", "mean")
-            yield (given,), f"{given} is given without {lacking}; give both, or neither for those of the weights"
-
-
-Decayed = Annotated[
-    Literal["weights", "all"], Field(description="what weight_decay pulls to zero; all: norms and biases too")
-]
-
-
-class _Decaying(Section):
-    """What all optimizers have in common."""
-
-    kind: str
-    weight_decay: float
-    decayed: Decayed = "weights"
-
-    def conflicts(self) -> Iterator[Conflict]:
-        if self.decayed != "weights" and not self.weight_decay:
-            yield ("decayed",), "decayed has no effect: weight_decay is 0"
-
-
-class AdamW(_Decaying):
-    """Adam with weight decay apart from the gradient (Loshchilov and Hutter 2019)."""
-
-    kind: Literal["adamw"] = "adamw"
-    weight_decay: float = Field(0.01, ge=0, le=1)
-
-
-class Adam(_Decaying):
-    """Adam (Kingma and Ba 2015), its weight decay a part of the gradient, as half the squared norm in the loss is."""
-
-    kind: Literal["adam"] = "adam"
-    weight_decay: float = Field(0.0, ge=0, le=1)
-
-
-class SGD(_Decaying):
-    """Gradient descent with momentum, its weight decay a part of the gradient."""
-
-    kind: Literal["sgd"] = "sgd"
-    momentum: float = Field(0.9, gt=0, lt=1)
-    nesterov: bool = Field(True, description="the gradient is that of where the momentum leads")
-    weight_decay: float = Field(1e-4, ge=0, le=1)
-
-
-Optimizer = AdamW | Adam | SGD
-
-
-class Train(Section):
-    """How training steps are made."""
-
-    example: ClassVar[str] = "{batch_size: 32}"
-    batch_size: int = Field(32, ge=1, le=8192, description="images per step")
-    patience: int | None = Field(
-        None, ge=1, le=10_000, description="epochs without a better validation loss that end a phase"
-    )
-    best: Literal["loss", "accuracy", "last"] = Field(
-        "loss", description="which epoch ships: that of the best validation loss or accuracy, or the last"
-    )
-    balance: Literal["none", "weights"] = Field("none", description="weights: rare classes count more in the loss")
-    optimizer: Optimizer = Field(AdamW(), discriminator="kind")
-    rate: Rate = Field(CosineRate(), discriminator="kind")
-    label_smoothing: float = Field(0.0, ge=0, le=0.5)
-    warmup: float = Field(0.1, ge=0, le=0.5, description="share of a phase's steps in which the rate rises")
-    clip_norm: float | None = Field(1.0, gt=0, le=1000, description="largest norm of the gradient; null: as it is")
-    batch_norm: BatchNorm | None = Field(None, description="whose statistics normalise; null: decided from the data")
-    precision: Literal["bf16", "float32"] | None = Field(
-        None, description="of training steps; null: bf16 where the hardware has it"
-    )
-    views: Views | None = Field(
-        None, description="seeded views of an image that are computed once and kept; null: as the schedule needs"
-    )
-    activations: Literal["float32", "float16", "int8"] = Field(
-        "float16", description="how maps that enter the stages that train are kept"
-    )
-
-    def conflicts(self) -> Iterator[Conflict]:
-        if self.batch_size == 1 and self.batch_norm == "batch":
-            yield ("batch_norm",), "batch_norm 'batch' needs a batch_size of at least 2: one image has no spread"
-
+from finetune.recipe.training import OF_STEPS, Train
+from finetune.recipe.transforms import RandomCrop
 
 Tracker = Literal["tensorboard", "mlflow"]
 
@@ -402,7 +227,7 @@ class Recipe(Section):
 
     def _step_conflicts(self) -> Iterator[Conflict]:
         if isinstance(self.schedule, Probe):
-            for key in _OF_STEPS:
+            for key in OF_STEPS:
                 if getattr(self.train, key) != getattr(Train(), key):
                     yield ("train", key), f"{key} has no effect: schedule 'probe' takes no gradient steps"
 
@@ -482,7 +307,6 @@ class Recipe(Section):
                 yield where, f"backbone {choice.name!r} takes images of {facts.input_size} pixels only"
 
 
-_OF_STEPS = ("best", "balance", "optimizer", "rate", "label_smoothing", "warmup", "clip_norm", "precision")
 _NOTHING_PRETRAINED = (
     "batch_norm 'pretrained' needs pretrained weights, and these are random; leave it out or write 'batch'"
 )

@@ -16,9 +16,10 @@ from finetune.recipe.cost import (
     with_size,
 )
 from finetune.recipe.facts import Facts
+from finetune.recipe.images import Fit
 from finetune.recipe.plan import Tier, TierKind
 from finetune.recipe.schedule import Auto
-from finetune.recipe.schema import Fit, Recipe
+from finetune.recipe.schema import Recipe
 from finetune.recipe.section import Stage
 
 FEW = 2000  # images up to which every choice is made on out-of-fold predictions; above, on one held-out fifth

@@ -9,7 +9,7 @@ import torch
 from finetune.model.classifier import Classifier
 from finetune.recipe.plan import Phase, stage_lr
 from finetune.recipe.rates import ConstantRate, CosineRate, PlateauRate, Rate, SteppedRate
-from finetune.recipe.schema import SGD, Adam, AdamW, Optimizer
+from finetune.recipe.training import SGD, Adam, AdamW, Optimizer
 
 
 def build(classifier: Classifier, phase: Phase, optimizer: Optimizer) -> torch.optim.Optimizer:

@@ -9,7 +9,8 @@ from finetune.data.store import Store
 from finetune.frozen.extract import Extractor, Looks
 from finetune.model.backbone import Backbone
 from finetune.recipe.plan import Plan
-from finetune.recipe.schema import Recipe, Train
+from finetune.recipe.schema import Recipe
+from finetune.recipe.training import Train
 from finetune.runtime import Runtime
 from finetune.views import TrainingViews
 

@@ -14,8 +14,9 @@ from finetune.frozen.extract import Extractor, Looks
 from finetune.frozen.families import Trial
 from finetune.frozen.probe import fit
 from finetune.model import backbone
+from finetune.recipe.dataset import FolderData
+from finetune.recipe.images import Augment, Images
 from finetune.recipe.network import Cosine, HeadChoice, Linear, Multilayer
-from finetune.recipe.schema import Augment, FolderData, Images
 from finetune.runtime import start
 from tests.choose.toys import CATALOG, LABELS, features, material, of_module
 from tests.conftest import draw_alike, draw_classes

@@ -19,11 +19,13 @@ from finetune.choose.search import Found, search
 from finetune.choose.tuning import SHARES, Tuned
 from finetune.errors import DataError, Diverged, OutOfResources, UsageError
 from finetune.frozen import probe as probing
+from finetune.recipe.dataset import FolderData
 from finetune.recipe.facts import Facts
+from finetune.recipe.images import Images
 from finetune.recipe.network import BackboneChoice, Multilayer, Random
 from finetune.recipe.plan import Tier
 from finetune.recipe.schedule import Auto, LpFt, Probe
-from finetune.recipe.schema import FolderData, Images, Recipe
+from finetune.recipe.schema import Recipe
 from finetune.recipe.section import STAGES
 from tests.choose.toys import CATALOG, LABELS, features, material
 from tests.conftest import draw_alike

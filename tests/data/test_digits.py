@@ -10,7 +10,7 @@ from finetune.data.adapters import folder
 from finetune.data.catalog import census
 from finetune.data.decode import Preprocessing, read, working_image
 from finetune.data.split import split
-from finetune.recipe.schema import FolderData
+from finetune.recipe.dataset import FolderData
 
 ROOT = Path(__file__).parents[2] / "data" / "digits"
 

@@ -7,7 +7,7 @@ from PIL import Image
 
 from finetune.data.adapters import folder
 from finetune.diagnose import mistakes
-from finetune.recipe.schema import FolderData
+from finetune.recipe.dataset import FolderData
 from finetune.scores.predictions import Predictions
 
 

@@ -10,7 +10,7 @@ from finetune.data.adapters import folder
 from finetune.data.catalog import census
 from finetune.data.decode import Preprocessing
 from finetune.diagnose import reference
-from finetune.recipe.schema import FolderData
+from finetune.recipe.dataset import FolderData
 from finetune.scores.predictions import Predictions
 from finetune.views import evaluation_view
 

@@ -12,8 +12,8 @@ from finetune.data.decode import Preprocessing
 from finetune.diagnose.asked import Asked
 from finetune.model import backbone, heads
 from finetune.model.classifier import Classifier
+from finetune.recipe.dataset import FolderData
 from finetune.recipe.network import Linear
-from finetune.recipe.schema import FolderData
 from finetune.scores.predictions import Predictions
 
 PIXELS = Preprocessing(

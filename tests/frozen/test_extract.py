@@ -19,7 +19,8 @@ from finetune.model import backbone
 from finetune.model.backbone import Backbone
 from finetune.model.classifier import Classifier
 from finetune.predict import logits
-from finetune.recipe.schema import Augment, FolderData, Images
+from finetune.recipe.dataset import FolderData
+from finetune.recipe.images import Augment, Images
 from finetune.runtime import Runtime, has_bf16, start
 from tests.conftest import draw, draw_classes
 

@@ -10,7 +10,7 @@ from finetune.data.pixels import Pixels
 from finetune.errors import DataError
 from finetune.frozen.looks import Job, Look, Looks, decoded
 from finetune.frozen.sources import hashes
-from finetune.recipe.schema import Augment
+from finetune.recipe.images import Augment
 from finetune.recipe.transforms import Rotate
 from finetune.runtime import Runtime
 from finetune.views import TrainingViews, evaluation_view

@@ -17,8 +17,8 @@ from finetune.frozen.extract import Extractor
 from finetune.frozen.table import Features, features
 from finetune.model import backbone
 from finetune.predict import from_bundle
+from finetune.recipe.dataset import FolderData
 from finetune.recipe.network import Random
-from finetune.recipe.schema import FolderData
 from tests.conftest import draw_classes
 from tests.laws import Crash, CutAfter
 

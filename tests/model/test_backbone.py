@@ -14,7 +14,7 @@ from finetune.model.backbone import InputContract
 from finetune.model.cut import STAGES
 from finetune.model.pooling import pooled
 from finetune.model.running import MAP
-from finetune.recipe.schema import Images
+from finetune.recipe.images import Images
 from tests.model.test_cut import InPlaceModule, of
 
 # Cut into five stages, and run onward from every cut exactly as the whole.

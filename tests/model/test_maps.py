@@ -17,8 +17,8 @@ from finetune.model import backbone as networks
 from finetune.model.cut import STAGES
 from finetune.model.maps import Maps
 from finetune.predict import from_bundle
+from finetune.recipe.images import Images
 from finetune.recipe.network import Random
-from finetune.recipe.schema import Images
 from finetune.views import evaluation_view
 from tests.conftest import draw_classes
 from tests.laws import Crash, CutAfter

@@ -9,7 +9,7 @@ from finetune.data import decode
 from finetune.model import backbone, speed
 from finetune.model.backbone import Backbone
 from finetune.recipe.cost import Costs
-from finetune.recipe.schema import Images
+from finetune.recipe.images import Images
 from finetune.runtime import start
 
 

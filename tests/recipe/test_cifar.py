@@ -9,12 +9,13 @@ from pydantic import ValidationError
 from finetune.errors import UsageError
 from finetune.recipe import backbones, planning
 from finetune.recipe.cost import SHARES_OF_THREE, costs, estimate, image_size, shares
+from finetune.recipe.dataset import FolderData
 from finetune.recipe.file import dump, loads
 from finetune.recipe.network import BackboneChoice, Random
 from finetune.recipe.plan import Chosen, ChosenTrial, Phase, Plan
 from finetune.recipe.plantext import describe
 from finetune.recipe.schedule import Gradual, LpFt
-from finetune.recipe.schema import FolderData, Recipe
+from finetune.recipe.schema import Recipe
 from finetune.recipe.tiers import tiers
 from tests.recipe.toys import RATES, facts, planned, recipe
 

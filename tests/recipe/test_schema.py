@@ -8,9 +8,10 @@ import pytest
 from pydantic import BaseModel, ValidationError
 
 from finetune.recipe import backbones, cifar
+from finetune.recipe.dataset import FolderData
 from finetune.recipe.network import BackboneChoice, Random
 from finetune.recipe.schedule import PhaseChoice
-from finetune.recipe.schema import FolderData, Recipe, json_schema
+from finetune.recipe.schema import Recipe, json_schema
 from finetune.recipe.section import STAGES, Section
 from tests.recipe.toys import recipe
 

@@ -7,7 +7,7 @@ import pytest
 from pydantic import ValidationError
 
 from finetune.recipe import file, transforms
-from finetune.recipe.schema import Augment
+from finetune.recipe.images import Augment
 from finetune.recipe.transforms import Transform
 from finetune.views import TrainingViews
 from tests.test_views import NOISE, preprocessing

@@ -10,7 +10,7 @@ from finetune.model.classifier import Classifier
 from finetune.recipe.network import Linear
 from finetune.recipe.plan import Phase
 from finetune.recipe.rates import ConstantRate, CosineRate, PlateauRate, Rate, SteppedRate
-from finetune.recipe.schema import SGD, Adam, AdamW, Optimizer
+from finetune.recipe.training import SGD, Adam, AdamW, Optimizer
 from finetune.train import optimizer as optimizers
 
 PIXELS = Preprocessing(size=32, working=32, fit="squash", interpolation="bilinear", mean=(0.5,) * 3, std=(0.5,) * 3)

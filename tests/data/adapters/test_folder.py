@@ -9,7 +9,7 @@ import pytest
 from finetune.data.adapters import folder
 from finetune.data.catalog import LeftOut
 from finetune.errors import DataError, UsageError
-from finetune.recipe.schema import FolderData
+from finetune.recipe.dataset import FolderData
 
 
 def tree(root, *names):
