@@ -12,7 +12,7 @@ demo: .venv/installed
 
 # several processes of one thread each: threads that wait for each other take longer than the work
 test: .venv/installed
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n logical --maxprocesses 4
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n logical --maxprocesses 4 --dist worksteal
 
 coverage: .venv/installed
 	$(BIN)/python -m pytest --cov --cov-report=json --cov-report=

@@ -18,16 +18,17 @@ from tests.laws import assert_same
 ROOT = Path(__file__).parents[1]
 
 DRIVER = '''
-import json, os, random, select, shutil, signal, sys
+import json, os, random, select, shutil, signal, sys, time
 from pathlib import Path
+import accelerate, albumentations, timm  # else every child loads them, and most are killed while they do
 from finetune import job
-from finetune.train import checkpoint
 
-recipe, output, kills, inside = sys.argv[1], Path(sys.argv[2]), int(sys.argv[3]), int(sys.argv[4])
+recipe, uncut, killed = map(Path, sys.argv[1:4])
+inside, elsewhere = int(sys.argv[4]), int(sys.argv[5])
 draw = random.Random(0)
 log = []
 
-def attempt(pause_at):
+def attempt(output, pause_at):
     """Forks a child that runs or resumes; it reports each checkpoint operation, and waits for ever at the one asked
     for.
     """
@@ -60,34 +61,38 @@ def attempt(pause_at):
     os.write(writes, b"!")
     os._exit(0)
 
-def wait_for(reads, wanted, seconds):
-    """Reads what the child reports until it is `wanted` or the time is over; says what came."""
-    seen = b""
-    while not (set(seen) & set(wanted)) and select.select([reads], [], [], seconds)[0]:
+def heard(reads, enough, seconds):
+    """What the child reports until that is `enough`, the time is over, or nobody is left to report."""
+    seen, end = b"", time.monotonic() + seconds
+    while not enough(seen) and select.select([reads], [], [], max(0, end - time.monotonic()))[0]:
         byte = os.read(reads, 1)
         if not byte:
             break
         seen += byte
     return seen
 
-done = 0
-while done < kills:
-    within = done < inside
-    child, reads = attempt(draw.randint(1, 12) if within else 0)
-    seen = wait_for(reads, b"x!", 60 if within else draw.uniform(0.05, 1.2))
-    if b"!" in seen:  # it came to its end before the moment to kill it
-        os.waitpid(child, 0)
-        log.append("finished")
-        break
+def whole(output):
+    child, reads = attempt(output, 0)
+    assert b"!" in heard(reads, lambda seen: b"!" in seen, 120)
+    os.waitpid(child, 0)
+
+whole(uncut)
+for number in range(inside + elsewhere):
+    within, moment = number < inside, draw.randint(1, 12)
+    child, reads = attempt(killed, moment if within else 0)
+    if not within and number % 4 == 3:  # soon, whatever it does by then
+        seen = heard(reads, lambda seen: False, draw.uniform(0.05, 1))
+    else:
+        seen = heard(reads, lambda seen: len(seen) >= moment, 120)
+    if not within:
+        time.sleep(draw.uniform(0, 0.1))
+    assert b"!" not in seen, "it came to its end before the moment to kill it"
     os.kill(child, signal.SIGKILL)
     _, status = os.waitpid(child, 0)
     assert os.WIFSIGNALED(status) and os.WTERMSIG(status) == signal.SIGKILL, status
     os.close(reads)
-    log.append("inside" if within and b"x" in seen else "at random")
-    done += 1
-child, reads = attempt(0)
-assert b"!" in wait_for(reads, b"!", 120)
-os.waitpid(child, 0)
+    log.append("inside" if b"x" in seen else "while learning" if seen else "before")
+whole(killed)
 print(json.dumps(log))
 '''
 
@@ -98,13 +103,9 @@ def test_twenty_kills_five_of_them_inside_a_checkpoint_write(tmp_path: Path, wri
     head, top = "{train: [head], epochs: 10, lr: 1.0e-2}", "{train: [stage4, head], epochs: 40, lr: 1.0e-3}"
     schedule = f"{{kind: phases, phases: [{head}, {top}]}}"
     recipe = write_recipe(photos, schedule=schedule)
-    uncut, killed = tmp_path / "a" / "uncut", tmp_path / "a" / "killed"
-    (tmp_path / "a").mkdir()
-    assert drive(recipe, uncut, kills=0, inside=0) == []
-    log = drive(recipe, killed, kills=20, inside=5)
+    log = assert_kills_leave_no_trace(recipe, inside=5, elsewhere=15)
     assert log.count("inside") == 5
-    assert len([kill for kill in log if kill != "finished"]) == 20
-    assert_same(uncut, killed)
+    assert log.count("while learning") >= 10
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="kills by fork and /proc")
@@ -115,16 +116,16 @@ def test_six_kills_while_folds_are_held_out_some_of_them_inside_a_write(
     recipe = write_recipe(photos, schedule="{kind: stages, train: [stage4, head], epochs: 6, lr: 1.0e-3}")
     text = recipe.read_text()
     recipe.write_text(text.replace("{kind: stratified, validation: 0.25, test: 0.25}", "{kind: folds, folds: 3}"))
-    uncut, killed = tmp_path / "a" / "uncut", tmp_path / "a" / "killed"
-    (tmp_path / "a").mkdir()
-    drive(recipe, uncut, kills=0, inside=0)
-    assert drive(recipe, killed, kills=6, inside=4).count("inside") == 4
-    assert_same(uncut, killed)
+    assert assert_kills_leave_no_trace(recipe, inside=4, elsewhere=2).count("inside") == 4
 
 
-def drive(recipe: Path, output: Path, *, kills: int, inside: int) -> list[str]:
-    arguments = [sys.executable, "-c", DRIVER, str(recipe), str(output), str(kills), str(inside)]
+def assert_kills_leave_no_trace(recipe: Path, *, inside: int, elsewhere: int) -> list[str]:
+    """Where the run was each time that it was killed."""
+    uncut, killed = recipe.parent / "runs" / "uncut", recipe.parent / "runs" / "killed"
+    uncut.parent.mkdir()
+    arguments = [sys.executable, "-c", DRIVER, str(recipe), str(uncut), str(killed), str(inside), str(elsewhere)]
     done = subprocess.run(arguments, capture_output=True, text=True, cwd=ROOT, check=False)
     assert done.returncode == 0, done.stderr
+    assert_same(uncut, killed)
     log: list[str] = json.loads(done.stdout)
     return log

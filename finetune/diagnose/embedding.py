@@ -1,8 +1,6 @@
 """Where images lie for a classifier: the features that its head is given, brought down to two dimensions."""
 
 import numpy as np
-from sklearn.decomposition import PCA
-from sklearn.manifold import TSNE
 from threadpoolctl import threadpool_limits
 from torch import Tensor, nn
 
@@ -54,6 +52,9 @@ def embedded(features: np.ndarray) -> dict[str, object]:
     t-SNE, begun from the principal components as Kobak and Berens 2019, The art of using t-SNE for single-cell
     transcriptomics, section "Preservation of global geometry", have it. Always the same on one machine.
     """
+    from sklearn.decomposition import PCA  # a second to load, and only full evidence needs it
+    from sklearn.manifold import TSNE
+
     count, width = features.shape
     exact = features.astype(np.float64)
     components = min(_COMPONENTS, count, width)

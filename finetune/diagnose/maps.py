@@ -7,9 +7,9 @@ from collections.abc import Sequence
 
 import numpy as np
 import torch
-from captum.attr import LayerAttribution, LayerGradientXActivation
 from PIL import Image
 from torch import Tensor
+from torch.nn.functional import interpolate
 
 from finetune.bundle.facts import dump
 from finetune.data import decode
@@ -58,6 +58,8 @@ def maps(
         named = printable(", ".join(chosen))
         raise UsageError(f"no map can be drawn of stages {named!r}; choose from those the head sees: {', '.join(seen)}")
     ends = [classifier.cut.cut.ends[classifier.cut.cut.position(stage) - 1] for stage in chosen]
+    from captum.attr import LayerGradientXActivation  # draws in a plotting library, which only full evidence needs
+
     method = LayerGradientXActivation(classifier, [classifier.backbone.get_submodule(end) for end in ends])
     device = next(classifier.parameters()).device
     classifier.eval()
@@ -131,7 +133,7 @@ def over(tile: np.ndarray, found: np.ndarray, frame: Frame) -> np.ndarray:
 def _brought_up(attribution: Tensor, size: tuple[int, int]) -> Tensor:
     """What speaks for the class by one stage, (n, channels, h, w) -> (n, *size) float32 in 0..1."""
     for_it = attribution.float().sum(dim=1, keepdim=True).clamp(min=0)
-    fine: Tensor = LayerAttribution.interpolate(for_it, size, "bilinear")[:, 0]
+    fine = interpolate(for_it, size, mode="bilinear")[:, 0]
     highest = fine.amax(dim=(1, 2), keepdim=True)
     return fine / torch.where(highest > 0, highest, 1)
 
