@@ -82,7 +82,7 @@ def main() -> None:
     options.add_argument("--faults", type=Path, default=HERE / "faults.jsonl")
     options.add_argument("--checking", type=Path, default=HERE / "checking.jsonl")
     options.add_argument("--decoding", type=Path, default=HERE / "decoding.jsonl")
-    for name in ("coverage", "problems", "multilabel", "reporting", "maps", "scratch"):
+    for name in ("coverage", "problems", "multilabel", "reporting", "maps", "scratch", "small"):
         options.add_argument(f"--{name}", type=Path, default=HERE / f"{name}.jsonl")
     options.add_argument("--output", type=Path, default=HERE / "RESULTS.md")
     given = options.parse_args()
@@ -95,6 +95,7 @@ def main() -> None:
     parts.append(tables.reports(_latest(given.reporting, "images", "classes")))
     parts.append(tables.maps(_latest(given.maps, "network", "schedule", "seed")))
     parts.append(tables.from_scratch(_latest(given.scratch, "recipe", "epochs", "seed", "device", "threads")))
+    parts.append(tables.small_images(_latest(given.small, "stride", "side", "seed")))
     given.output.write_text("\n".join(part for part in parts if part))
 
 

@@ -1,4 +1,4 @@
-"""Planted faults, `check`, decoding, intervals, several labels, reports, maps: `RESULTS.md` without fastai."""
+"""Planted faults, `check`, decoding, intervals, labels, reports, maps, CIFAR-10: `RESULTS.md` without fastai."""
 
 import statistics
 from collections.abc import Sequence
@@ -170,6 +170,30 @@ def from_scratch(rows: Sequence[Row]) -> str:
         curve = ", ".join(f"{100 * (1 - line['validation_accuracy']):.0f}" for line in row["history"])
         lines += ["", f"Validation error by epoch, %: {curve}. {row['images']['train']:,} images to learn from."]
     return "\n".join([*lines, "", f"`benchmarks/scratch.py` says how. {_made(rows)}"]) + "\n"
+
+
+def small_images(rows: Sequence[Row]) -> str:
+    """What images of 32 pixels are best resized to, and what a stem in steps of one pixel makes of them."""
+    if not rows:
+        return ""
+    lines = [
+        "# Small images",
+        "",
+        "| stem in steps of | resized to | held-out accuracy | log-loss | out of fold | time |",
+    ]
+    lines.append("| --- | --- | --- | --- | --- | --- |")
+    least = statistics.mean(row["milliseconds"] for row in rows if (row["stride"], row["side"]) == (2, 32))
+    for stride, side in dict.fromkeys((row["stride"], row["side"]) for row in rows):
+        own = [row for row in rows if (row["stride"], row["side"]) == (stride, side)]
+        cells = " | ".join(_ends([row[name] for row in own]) for name in ("accuracy", "log_loss", "out_of_fold"))
+        time = statistics.mean(row["milliseconds"] for row in own) / least
+        lines.append(f"| {stride} | {side} | {cells} | {time:.1f} |")
+    said = (
+        f"CIFAR-10, images of 32 pixels: {rows[0]['train']} to learn from by a probe of a frozen EfficientNet-Lite0, "
+        f"{rows[0]['test']} held out; means of the draws, lowest to highest; processor time of an image against that "
+        "of 32 pixels. `benchmarks/small.py` says how."
+    )
+    return "\n".join([*lines, "", f"{said} {_made(rows)}"]) + "\n"
 
 
 def _ends(values: Sequence[float]) -> str:

@@ -115,8 +115,7 @@ def memory(network: BackboneFacts) -> int:
     """About how many bytes taking features with an architecture needs, beside what Python and torch hold themselves.
 
     That is float32 on a processor, `EVALUATION_BATCH` images of `measured_at` pixels at once: the parameters, and
-    `WORKING` times the activations that are alive together. Of nine networks of eight families, 11 to 269 MB of them
-    parameters, it was 16 % too little to 16 % too much.
+    `WORKING` times the activations that are alive together.
     """
     return 4 * network.parameters + round(WORKING * EVALUATION_BATCH * network.activations)
 
