@@ -22,7 +22,7 @@ from PIL import Image
 
 from finetune.audit.audit import Audit
 from finetune.audit.classes import table
-from finetune.audit.finding import Finding
+from finetune.audit.finding import Finding, called
 from finetune.data import decode
 from finetune.data.catalog import Sample
 from finetune.data.decode import Preprocessing
@@ -75,6 +75,7 @@ def render(audit: Audit, *, name: str) -> str:
         .render(
             name=name,
             audit=audit,
+            called=called,
             counts=audit.counts(),
             kinds=sorted({(finding.check, finding.kind) for finding in shown}),
             cut=[(check, kind, count) for (check, kind), count in sorted(counted.items()) if count > OF_ONE_KIND],

@@ -4,6 +4,7 @@ from collections import Counter
 from dataclasses import dataclass
 from itertools import groupby
 
+from finetune.audit.finding import called as kind_called
 from finetune.report import trials
 from finetune.report.evidence import Evidence
 from finetune.report.looked import Audited, Found
@@ -15,6 +16,7 @@ OF_A_KIND = 2  # findings shown
 FINDINGS = 16
 PICTURES = 4  # of a finding
 SUSPECTED = 12
+NAMED = 3  # kinds of findings in a sentence
 
 
 @dataclass(frozen=True)
@@ -32,7 +34,23 @@ def is_the_data_sound(evidence: Evidence) -> Section:
     how = {"how": "finetune check FOLDER"} if evidence.drift else {}
     nothing = missing("Its images were not looked through for copies, leaks, outliers and wrong labels.", **how)
     looked = (findings(evidence), suspected(evidence), leaks(evidence)) if audited else (nothing,)
-    return section("sound", "Is the data sound?", "Data", images(evidence), *looked)
+    return section("sound", "Is the data sound?", "Data", verdict(evidence), images(evidence), *looked)
+
+
+def verdict(evidence: Evidence) -> Part | None:
+    """What the findings come to, in one sentence: what to look at before the score is believed."""
+    audited = evidence.audited
+    if audited is None:
+        return None
+    kinds = _kinds(audited)
+    doubtful = [(name, count) for severity, name, count in kinds if severity != "note"]
+    values = {
+        "doubtful": doubtful[:NAMED],
+        "more": len(doubtful) > NAMED,
+        "notes": any(severity == "note" for severity, _, _ in kinds),
+        "images": at(audited, "images"),
+    }
+    return Part("soundness", "", values)
 
 
 def images(evidence: Evidence) -> Part | None:
@@ -64,21 +82,17 @@ def findings(evidence: Evidence) -> Part | None:
     audited = evidence.audited
     if audited is None:
         return None
-    counted = Counter((one.severity, one.check, one.kind) for one in audited.findings)
     seen: Counter[tuple[str, str]] = Counter()
-    rows: list[tuple[Found, list[Picture], int]] = []
+    rows: list[tuple[Found, str, list[Picture]]] = []
     for one in audited.findings:
         seen[one.check, one.kind] += 1
         if one.check != "labels" and seen[one.check, one.kind] <= OF_A_KIND and len(rows) < FINDINGS:
-            rows.append((one, _pictures(one, audited), max(0, len(one.keys) - PICTURES)))
+            rows.append((one, kind_called(one.check, one.kind), _pictures(one, audited)))
     values = {
         "counts": [
             (severity, Value(count, f"{audited.origin}counts.{severity}")) for severity, count in audited.counts.items()
         ],
-        "kinds": [
-            (severity, check, kind, Value(count, f"kinds({audited.origin}findings {severity} {check} {kind})"))
-            for (severity, check, kind), count in counted.items()
-        ],
+        "kinds": _kinds(audited),
         "rows": rows,
         "left": sum(one.check != "labels" for one in audited.findings) - len(rows),
         "images": at(audited, "images"),
@@ -128,6 +142,15 @@ def issue_figure(one: Found) -> Value | None:
     """How likely the suggested label is, with its source."""
     found = one.figures.get("probability_suggested")
     return Value(found, f"{one.origin}.figures.probability_suggested") if isinstance(found, float | int) else None
+
+
+def _kinds(audited: Audited) -> list[tuple[str, str, Value]]:
+    """Of each kind of finding, the worst first: how severe it is, what it is called, and how many there are."""
+    counted = Counter((one.severity, one.check, one.kind) for one in audited.findings)
+    return [
+        (severity, kind_called(check, kind), Value(count, f"kinds({audited.origin}findings {severity} {check} {kind})"))
+        for (severity, check, kind), count in counted.items()
+    ]
 
 
 def _pictures(one: Found, audited: Audited) -> list[Picture]:

@@ -4,6 +4,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from sklearn import manifold
 from sklearn.decomposition import PCA
 
 from finetune.data import decode
@@ -87,12 +88,12 @@ def test_features_that_are_all_the_same_or_lie_on_a_line_have_no_map_of_neighbou
 def test_many_features_are_brought_down_before_neighbours_are_told(monkeypatch: pytest.MonkeyPatch) -> None:
     widths = []
 
-    class Spy(embedding.TSNE):  # type: ignore[misc]
+    class Spy(manifold.TSNE):  # type: ignore[misc]
         def fit_transform(self, given: np.ndarray) -> np.ndarray:
             widths.append(given.shape)
             return np.asarray(super().fit_transform(given))
 
-    monkeypatch.setattr(embedding, "TSNE", Spy)
+    monkeypatch.setattr(manifold, "TSNE", Spy)
     embedded(features(70, 90))
     embedded(features(40, 20))
     assert widths == [(70, 50), (40, 20)]

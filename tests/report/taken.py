@@ -161,7 +161,7 @@ def _audit(predictions, suspected):
     expected = "about 9 of 612 labels are expected to be wrong (1.5 %)"
     findings = [
         found("unreadable", "truncated", "warning", "cannot be read: cut off after 812 bytes", ["rose/broken.jpg"]),
-        found("duplicates", "byte-across-parts", "warning", "2 images in train and test are the same file", named[:2]),
+        found("duplicates", "exact-across-parts", "warning", "2 images in train and test are the same file", named[:2]),
         *(
             found("labels", "label-issue", "warning", text, [key])
             | {"figures": suspicion | {"probability_suggested": 0.97 - 0.02 * rank, "rank": rank + 1}}

@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -7,6 +9,7 @@ from finetune.recipe.plan import Plan
 from finetune.report.evidence import gather
 from finetune.report.questions import QUESTIONS
 from finetune.report.records import Network
+from finetune.report.sound import issues_of, verdict
 from finetune.report.stages import stages
 from finetune.scores.predictions import Predictions
 from tests.report.conftest import PLAN
@@ -70,7 +73,7 @@ def test_a_run_that_chose_and_trained_and_was_looked_at_has_every_part(whole):
         "good": ["headline", "against", "scores"],
         "wrong": ["confusion", "classes", "mistakes"],
         "trusted": ["selective", "calibration"],
-        "sound": ["images", "findings", "suspected", "leaks"],
+        "sound": ["soundness", "images", "findings", "suspected", "leaks"],
         "sees": ["embedding", "views"],
         "robust": ["corruptions"],
         "worse": ["slices"],
@@ -95,6 +98,20 @@ def test_what_was_not_taken_is_said_in_one_line_with_how_to_take_it(make_bundle)
         "worse": how,
         "helps": [""],
     }
+
+
+def test_the_data_is_called_sound_only_where_no_finding_is_a_warning(whole):
+    evidence = gather(whole)
+    doubts = verdict(evidence).values
+    assert [(name, count.number) for name, count in doubts["doubtful"]] == [
+        ("files: truncated", 1),
+        ("exact copies in several parts of the split", 1),
+        ("labels that are probably wrong", len(issues_of(evidence.audited))),
+    ]
+    notes = [one for one in evidence.audited.findings if one.severity == "note"]
+    calm = verdict(replace(evidence, audited=evidence.audited.model_copy(update={"findings": notes}))).values
+    assert (calm["doubtful"], calm["notes"]) == ([], True)
+    assert verdict(replace(evidence, audited=None)) is None
 
 
 def test_a_run_without_an_epoch_has_no_section_on_learning(make_probed):
