@@ -138,7 +138,7 @@ def images_below(folder: Path) -> list[Path]:
     if tree.fault:
         raise tree.fault
     if not tree.files:
-        raise DataError(f"{_shown(root)}: no images{_summary(tree.left_out)}")
+        raise DataError(f"{_shown(root)}: no images{_summary(tree.left_out)}; {FORMATS} are read, at any depth")
     return [root.joinpath(*parts) for parts in sorted(tree.files, key=key_of)]
 
 
@@ -266,7 +266,11 @@ def _place(parts: Parts, splits: Sequence[str]) -> _Place | None:
 
 def _nothing(loose: Sequence[_Place], tree: _Tree, root: Path) -> DataError:
     if not loose:
-        return DataError(f"{_shown(root)}: no images{_summary(tree.left_out)}")
+        example = printable(str(root / "cat" / "1.jpg"))
+        return DataError(
+            f"{_shown(root)}: no images{_summary(tree.left_out)}; {FORMATS} are read, in a folder for each class, such "
+            f"as {example}"
+        )
     where = printable(str(root.joinpath(*loose[0].parts[:-1])))
     return DataError(
         f"{_shown(root)}: {_images(len(loose))} but no class folders; name the folder that holds the folders of the "

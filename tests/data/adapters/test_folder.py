@@ -227,8 +227,10 @@ def test_images_without_class_folders_are_explained(tmp_path):
 
 
 def test_no_images_at_all(tmp_path):
-    assert refusal(tmp_path) == "'ROOT': no images"
-    assert refusal(tree(tmp_path, "a/1.txt", "b/2.txt")) == "'ROOT': no images (2 left out: 2 x not an image suffix)"
+    right = "JPEG, PNG, WebP, BMP and TIFF are read, in a folder for each class, such as ROOT/cat/1.jpg"
+    assert refusal(tmp_path) == f"'ROOT': no images; {right}"
+    left_out = "(2 left out: 2 x not an image suffix)"
+    assert refusal(tree(tmp_path, "a/1.txt", "b/2.txt")) == f"'ROOT': no images {left_out}; {right}"
 
 
 @pytest.mark.parametrize(("one", "other"), [("Cat", "cat"), ("caf\u00e9", "cafe\u0301"), ("STRASSE", "stra\u00dfe")])
