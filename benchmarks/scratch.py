@@ -1,8 +1,8 @@
 """CIFAR-10 from random weights by the project's own recipe: python benchmarks/scratch.py FOLDER
 
 FOLDER holds train/ and test/ with a folder for each class. Without --epochs it is the whole run of the recipe. With
-them it is a part: the same settings, the steps of the rate at the same shares of the epochs; the row says so, and what
-the whole run would take at that pace. A line of JSON for each run is added to `scratch.jsonl`.
+them it is the first of its epochs, at the rates that the recipe has in them; the row says so, and what the whole run
+would take at that pace. A line of JSON for each run is added to `scratch.jsonl`.
 """
 
 import argparse
@@ -44,8 +44,9 @@ def run(data: Path, *, epochs: int | None, seed: int, threads: int) -> dict[str,
     with tempfile.TemporaryDirectory() as place:
         changed = [f"data={{kind: folder, root: {data.absolute()}}}", f"seed={seed}"]
         if some != whole:
-            steps = sorted({max(1, round(one * some / whole)) for one in at})
-            changed += [f"schedule.epochs={some}", f"train.rate.at={steps}"]
+            steps = [one for one in at if one < some]
+            rate = f"train.rate.at={steps}" if steps else "train.rate={kind: constant}"
+            changed += [f"schedule.epochs={some}", rate]
         command = [sys.executable, "-m", "finetune", "run", str(RECIPE), "--output", f"{place}/bundle", "--json"]
         command += [part for one in changed for part in ("--set", one)]
         env = {**os.environ, "FINETUNE_CACHE": f"{place}/cache", "OMP_NUM_THREADS": str(threads)}

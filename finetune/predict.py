@@ -171,7 +171,7 @@ def score_folder(predictor: Predictor, root: Path, *, check: Check | None = None
     Raises UsageError for one with train and test in it, and as `score` does; DataError for a class that the predictor
     does not know.
     """
-    found = labelled(root)
+    found = labelled(root, least=1)
     splits = sorted({sample.split for sample in found.samples if sample.split})
     if splits:
         raise UsageError(

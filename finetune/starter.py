@@ -169,10 +169,11 @@ def recipe_text(source: Path | Catalog, *, written: str | None = None, command: 
 
 
 def labelled(path: Path, *, least: int = 2) -> Catalog:
-    """The labelled images of a folder, of at least so many classes, or of a table. Raises DataError."""
+    """The labelled images of a folder or a table, of at least so many classes. Raises DataError."""
     if rows.is_table(path):
-        return table.read(table_data(path))
-    catalog, faults = folder.examine(folder_data(path), least=least)
+        catalog, faults = table.examine(table_data(path), least=least)
+    else:
+        catalog, faults = folder.examine(folder_data(path), least=least)
     if faults:
         raise faults[0]
     return catalog

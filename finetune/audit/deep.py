@@ -52,9 +52,9 @@ class Deep:
     float64 (n, classes) of a probe that has not learnt from the image, nor from one that it belongs together with; NaN
     for images that were never held out so.
     Of any number of labels each has its own. accuracy, balanced_accuracy: of the probe on held-out images, None where
-    nothing could be held out and where images have any number of labels. chance: that of the balanced accuracy.
-    reason: why there is no probe, else empty. leak: where there are test images and some have a copy among the
-    others.
+    nothing could be held out and where images have any number of labels; auroc: then the mean of theirs. chance: that
+    of the balanced accuracy; of the AUROC it is 0.5. reason: why there is no probe, else empty. leak: where there are
+    test images and some have a copy among the others.
     """
 
     network: str
@@ -65,6 +65,7 @@ class Deep:
     accuracy: Measured | None = None
     balanced_accuracy: Measured | None = None
     chance: float = float("nan")
+    auroc: Measured | None = None
     reason: str = ""
     leak: LeakEffect | None = None
 
@@ -72,6 +73,12 @@ class Deep:
     def skill(self) -> float | None:
         """The probe's balanced accuracy above chance, where it is known."""
         return None if self.balanced_accuracy is None else self.balanced_accuracy.value - self.chance
+
+    @property
+    def guesses(self) -> bool:
+        """Whether what was asked is not shown to do better than chance: then it knows nothing of labels."""
+        told, chance = (self.auroc, 0.5) if self.auroc else (self.balanced_accuracy, self.chance)
+        return told is not None and told.low <= chance
 
     @property
     def held_out(self) -> Array:
@@ -87,5 +94,6 @@ class Deep:
             "reason": self.reason,
             "accuracy": None if self.accuracy is None else self.accuracy.to_dict(),
             "balanced_accuracy": None if self.balanced_accuracy is None else self.balanced_accuracy.to_dict(),
+            "auroc": None if self.auroc is None else self.auroc.to_dict(),
             "test": None if self.leak is None else self.leak.to_dict(),
         }

@@ -16,13 +16,14 @@ def check(known: Gathered) -> Iterator[Finding]:
     suggested; and a note, `expected`, on how many are expected to be. Nothing without a deep look.
 
     Where an image may have any number of labels each is asked for by itself, there or not there, and all labels that
-    are suggested stand together, with | between them. A note, `not-asked`, where there was nothing to ask.
+    are suggested stand together, with | between them. A note, `not-asked`, where there was nothing to ask,
+    or what was asked does no better than chance.
     """
     deep = known.deep
     if deep is None:
         return
-    if not deep.held_out.any():
-        text = f"whether labels are wrong was not asked: {deep.reason}"
+    if not deep.held_out.any() or deep.guesses:
+        text = f"whether labels are wrong was not asked: {deep.reason or _guessed(deep)}"
         yield Finding("labels", "not-asked", "note", text)
         return
     if known.catalog.multi_label:
@@ -72,6 +73,13 @@ def _of_many(known: Gathered, deep: Deep) -> Iterator[Finding]:
     yield _expected(expected, asked=asked * len(classes), left_out=len(deep.keys) - asked)
 
 
+def _guessed(deep: Deep) -> str:
+    told, chance = deep.balanced_accuracy or deep.auroc, 0.5 if deep.auroc else deep.chance
+    name = "mean AUROC of the labels" if deep.auroc else "balanced accuracy"
+    said = f"{name} {told.value:.2f} [{told.low:.2f}, {told.high:.2f}]" if told else name
+    return f"on held-out images {deep.network} is not shown to do better than chance ({said}, by chance {chance:.2f})"
+
+
 def _several(labels: str) -> str:
     return repr(printable(labels, limit=60)) if labels else "nothing"
 
@@ -79,6 +87,6 @@ def _several(labels: str) -> str:
 def _expected(expected: float, *, asked: int, left_out: int) -> Finding:
     """How many labels are expected to be wrong; of any number of labels each that is there or not there counts."""
     text = f"about {expected:.0f} of {asked} labels are expected to be wrong ({100 * expected / asked:.1f} %)"
-    text += "; where classes look alike that is an overestimate"
+    text += "; where classes look alike, or are told apart badly, that is an overestimate"
     figures = {"expected": round(expected, 1), "asked": asked, "left_out": left_out}
     return Finding("labels", "expected", "note", text, (), figures)

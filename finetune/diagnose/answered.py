@@ -41,14 +41,17 @@ def looked(known: Gathered, answers: Mapping[str, Predictions], *, network: str)
     tested, leaked = answers.get("test"), set(duplicates.leaked(found, known.parts))
     if tested is not None and leaked.intersection(tested.keys):
         deep = replace(deep, leak=leak_effect(tested, np.array([key in leaked for key in tested.keys])))
-    if known.catalog.multi_label:
-        return replace(known, deep=deep)
+    several = known.catalog.multi_label
+    labels = [
+        [name in sample.labels for name in classes] if several else classes.index(sample.labels[0])
+        for sample in samples
+    ]
     groups = np.array([sample.group or sample.key for sample in samples], dtype=object)
     said = Predictions(
         keys=tuple(np.array(keys, dtype=object)[held]),
-        logits=np.log(np.maximum(probabilities[held], 1e-30)).astype(np.float32),
+        logits=(_log_odds if several else _log)(probabilities[held]).astype(np.float32),
         classes=classes,
-        labels=np.array([classes.index(sample.labels[0]) for sample in samples], dtype=np.int64)[held],
+        labels=np.array(labels, dtype=bool if several else np.int64)[held],
         groups=tuple(groups[held]) if any(sample.group for sample in samples) else None,
     )
     told = scores(said)
@@ -56,11 +59,20 @@ def looked(known: Gathered, answers: Mapping[str, Predictions], *, network: str)
         known,
         deep=replace(
             deep,
-            accuracy=measured(told["accuracy"]),
-            balanced_accuracy=measured(told["balanced_accuracy"]),
+            accuracy=measured(told.get("accuracy")),
+            balanced_accuracy=measured(told.get("balanced_accuracy")),
+            auroc=measured(told.get("macro_auroc")),
             chance=1 / len(classes),
         ),
     )
+
+
+def _log(probabilities: Array) -> Array:
+    return np.asarray(np.log(np.maximum(probabilities, 1e-30)))
+
+
+def _log_odds(probabilities: Array) -> Array:
+    return _log(probabilities) - _log(1 - probabilities)
 
 
 def _fill(

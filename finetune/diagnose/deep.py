@@ -106,12 +106,13 @@ class _Asked:
         probabilities = np.full((len(logits), len(classes)), np.nan)
         probabilities[asked] = 0.0
         probabilities[np.ix_(asked, places)] = answers.probabilities
-        told = scores(answers) if not given.catalog.multi_label else {}
+        told = scores(answers)
         return replace(
             deep,
             probabilities=probabilities,
             accuracy=measured(told.get("accuracy")),
             balanced_accuracy=measured(told.get("balanced_accuracy")),
+            auroc=measured(told.get("macro_auroc")),
             chance=1 / given.classes,
             leak=self._tested(probe) if (self.test & self.leaked).any() else None,
         )
@@ -159,8 +160,10 @@ def leak_effect(tested: Predictions, leaked: npt.NDArray[np.bool_]) -> LeakEffec
 
 
 def measured(score: Mapping[str, float] | None) -> Measured | None:
-    """A score of `scores.metrics` as a value, None where there is none."""
-    return None if score is None else Measured(score["value"], score["low"], score["high"])
+    """A score of `scores.metrics` as a value, None where there is none, or no interval."""
+    if score is None or score.get("low") is None:
+        return None
+    return Measured(score["value"], score["low"], score["high"])
 
 
 def _several(groups: Sequence[str]) -> tuple[str, ...] | None:

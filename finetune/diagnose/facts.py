@@ -46,7 +46,7 @@ _FACTS = {
     "aspect": lambda look: look.width / look.height,
     "brightness": lambda look: look.brightness,
     "contrast": lambda look: look.contrast,
-    "blur": lambda look: look.blur,
+    "sharpness": lambda look: look.blur,
     "file_size": lambda look: look.file_size,
     "camera": _camera,
 }

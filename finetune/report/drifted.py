@@ -18,7 +18,7 @@ _WORDS = {  # of what is below, and above
     "aspect": ("more upright", "more oblong"),
     "brightness": ("darker", "brighter"),
     "contrast": ("of less contrast", "of more contrast"),
-    "blur": ("more blurred", "sharper"),
+    "sharpness": ("more blurred", "sharper"),
     "file_size": ("smaller as files", "larger as files"),
     "confidence": ("less sure", "surer"),
 }
@@ -45,7 +45,8 @@ def drift(evidence: Evidence) -> Part | None:
         "found": found,
         "lacking": [name.replace("_", " ") for name in evidence.drift.lacking],
         "own": called(found) if found else "",
-        "told": told(found) if found else [],
+        "told": told(found)[:TOLD] if found else [],
+        "more": found is not None and len(told(found)) > TOLD,
         "sure": sure(found) if found else None,
         "moved": moved(found) if found else [],
         "rows": [(one, said(one)) for one in ranked(found)] if found else [],
@@ -67,9 +68,9 @@ def ranked(found: Compared) -> list[Shift]:
 
 
 def told(found: Compared) -> list[Said]:
-    """The facts of the images that differ most, for a sentence; confidence is none of the images."""
+    """The facts of the images that differ, the most first, as far as there is a word; confidence is not of images."""
     differ = [one for one in ranked(found) if one.differs and one.fact != "confidence"]
-    return [Said(one, word) for one in differ[:TOLD] if (word := said(one))]
+    return [Said(one, word) for one in differ if (word := said(one))]
 
 
 def sure(found: Compared) -> Said | None:
@@ -94,10 +95,11 @@ def differing(found: Compared) -> list[str]:
     lines = []
     parts = [
         f"{one.word} (median {one.name} {significant(one.shift.new)} against {significant(one.shift.own)})"
-        for one in told(found)
+        for one in told(found)[:TOLD]
     ]
     if parts:
-        lines.append(f"these images are {_listed(parts)}")
+        more = ", and differ in more" if len(told(found)) > TOLD else ""
+        lines.append(f"these images are {_listed(parts)}{more}")
     if one := sure(found):
         medians = f"{number(one.shift.new)} against {number(one.shift.own)}"
         lines.append(f"the classifier is {one.word} of its answers (median confidence {medians})")

@@ -14,7 +14,7 @@ from markupsafe import Markup
 
 from finetune.bundle import Bundle
 from finetune.errors import printable
-from finetune.report import figures, script, sourced
+from finetune.report import figures, script, sourced, words
 from finetune.report.evidence import Evidence, gather
 from finetune.report.questions import OF_NEW_IMAGES, QUESTIONS
 
@@ -89,6 +89,7 @@ def environment() -> Environment:
         "path": _path,
         "percent": _percent,
         "cut": _cut,
+        "fact": words.fact,
     }
     return made
 

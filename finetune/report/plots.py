@@ -10,6 +10,8 @@ from finetune.report.words import number
 
 Dot = tuple[float, float, float, float]  # from the left, from the top, the top of its interval, the bottom
 
+_LEAST = 0.02  # of wrong answers that an axis reaches to, where none is wrong
+
 
 @dataclass(frozen=True)
 class Plot:
@@ -69,7 +71,7 @@ def risk(selective: Selective) -> Plot | None:
         for one in selective.targets
         if one.coverage and one.coverage.value is not None and one.selective_accuracy
     ]
-    highest = max([share for _, share in pairs] + [1 - _low(score) for _, score in reached])
+    highest = max([_LEAST, *(share for _, share in pairs), *(1 - _low(score) for _, score in reached)])
     marks = ticks(0.0, _inside(highest))
 
     def top(share: float) -> float:

@@ -48,6 +48,7 @@ class Bin(Record):
     images: int = Field(ge=0)
     confidence: float | None = None
     accuracy: Score | None = None
+    p_holm: float | None = None
 
 
 class Losses(Record):

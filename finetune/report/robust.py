@@ -21,16 +21,17 @@ def corruptions(evidence: Evidence) -> Part | None:
     found = evidence.corruptions
     if found is None or not found.rows:
         return None
-    strongest = [rows[-1] for _, rows in plots.by_kind(found.rows)]
+    kinds = plots.by_kind(found.rows)
+    strongest = [rows[-1] for _, rows in kinds]
     known = [row for row in strongest if row.drop.value is not None]
     ranked = sorted(known, key=lambda row: -(row.drop.value or 0.0))
     values = {
         "plots": plots.robustness(found),
-        "rows": plots.by_kind(found.rows),
+        "rows": kinds,
         "clean": found.clean.accuracy,
         "images": at(found, "images"),
         "worst": ranked[0] if ranked and _falls(ranked[0]) else None,
-        "unharmed": [row.kind for row in ranked if not _falls(row)],
+        "unharmed": [kind for kind, rows in kinds if not any(map(_falls, rows))],
         "words": called(evidence),
         "accuracy": "images with all labels right" if evidence.several else "accuracy",
     }

@@ -7,6 +7,7 @@ from finetune.report.section import Part, Section, called, counted, missing, sec
 from finetune.report.sourced import Value, at
 
 PARTS = {"validation": "the validation images", "out_of_fold": "images held out in turn"}
+DIFFERS = 0.05  # after Holm
 HIGH = 0.98  # the accuracy that the sentence prefers to speak of
 
 
@@ -60,7 +61,8 @@ def calibration(evidence: Evidence, scores: Scores) -> Part | None:
     values = {
         "plot": plots.reliability(found),
         "bins": [one for one in found.bins if one.images],
-        "too_sure": [one for one in found.bins if _too_sure(one)],
+        "astray": [(one, _too_sure(one)) for one in found.bins if one.p_holm is not None and one.p_holm <= DIFFERS],
+        "too_sure": _too_sure(*found.bins),
         "ece": at(found, "ece") if found.ece is not None else None,
         "band": [Value(edge, f"{found.origin}.ece_band.{place}") for place, edge in enumerate(band or ())],
         "inside": inside,
@@ -73,7 +75,7 @@ def calibration(evidence: Evidence, scores: Scores) -> Part | None:
     return Part("calibration", "What its probabilities mean", values)
 
 
-def _too_sure(one: Bin) -> bool:
-    """Whether even the upper end of what was right lies below the confidence."""
-    high = one.accuracy.high if one.accuracy else None
-    return high is not None and one.confidence is not None and one.confidence > high
+def _too_sure(*bins: Bin) -> bool:
+    """Whether the answers of these bins are given with more confidence than is right, on average."""
+    known = [(one.images, one.confidence, one.accuracy.value) for one in bins if one.accuracy]
+    return sum(count * ((said or 0.0) - (right or 0.0)) for count, said, right in known) > 0

@@ -5,6 +5,7 @@ import math
 from finetune.report.records import Score
 
 NOTHING = "–"
+_UNITS = {"file_size": " in bytes", "width": " in pixels", "height": " in pixels"}
 
 
 def digits(score: Score) -> int:
@@ -36,6 +37,11 @@ def significant(value: float) -> str:
     places = min(6, max(0, 2 - math.floor(math.log10(abs(value)))))
     shown = f"{value:,.{places}f}"
     return shown if float(shown.replace(",", "")) else "< 0.000001"
+
+
+def fact(name: str) -> str:
+    """What a fact of images is called, with its unit: 'file size in bytes', 'width in pixels', 'sharpness'."""
+    return name.replace("_", " ") + _UNITS.get(name, "")
 
 
 def signed(value: float, places: int = 3) -> str:

@@ -9,6 +9,7 @@ import numpy.typing as npt
 from finetune.errors import UsageError
 from finetune.scores.intervals import Interval, groups_of, mean, resampled_share, resampled_weights, wilson
 from finetune.scores.metrics import losses
+from finetune.scores.paired import holm
 from finetune.scores.predictions import Predictions
 
 Array = npt.NDArray[Any]
@@ -20,7 +21,7 @@ FEWEST = 20  # images that a threshold is chosen on, and that a bin should hold
 _BINS = 15
 _DRAWN = 1000
 _AT_ONCE = 2_000_000
-_CHOSEN_ON_NONE = "there are no images beside these to choose a threshold on"
+_TOO_FEW = f"there are fewer than {FEWEST} images beside these to choose a threshold on"
 _NOT_REACHED = "no threshold reaches it on the images that it is chosen on"
 
 
@@ -44,12 +45,14 @@ def calibration(predictions: Predictions, *, temperature: float = 1.0, chosen_on
     """How far confidence is from accuracy, as plain JSON values.
 
     temperature: what the logits were divided by already; `before` is without it. chosen_on: the part of the images that
-    it was chosen on, or None. Returns bins: [{low, high, images, confidence, accuracy: a score}], of equal numbers of
-    images, at most 15 of at least 20 (equal widths would leave most of them nearly empty; Nguyen and O'Connor 2015,
-    Posterior Calibration and Exploratory Analysis for NLP Models); ece: the mean over bins of |confidence - accuracy|
-    (Naeini et al. 2015, Obtaining Well Calibrated Probabilities Using Bayesian Binning); ece_band: the 2.5 and 97.5
-    percentiles of the ECE if every confidence were true, for it is never 0 (Bröcker and Smith 2007, Increasing the
-    Reliability of Reliability Diagrams); temperature: {value, chosen_on, before and after: {log_loss, brier}}.
+    it was chosen on, or None. Returns bins: [{low, high, images, confidence, accuracy: a score, p_holm}], of equal
+    numbers of images, at most 15 of at least 20 (equal widths would leave most of them nearly empty; Nguyen and
+    O'Connor 2015, Posterior Calibration and Exploratory Analysis for NLP Models), p_holm: how often it would be as far
+    from its confidence if every confidence were true, after Holm's correction for all bins; ece: the mean over bins of
+    |confidence - accuracy| (Naeini et al. 2015, Obtaining Well Calibrated Probabilities Using Bayesian Binning);
+    ece_band: the 2.5 and 97.5 percentiles of the ECE if every confidence were true, for it is never 0 (Bröcker and
+    Smith 2007, Increasing the Reliability of Reliability Diagrams); temperature: {value, chosen_on, before and after:
+    {log_loss, brier}}.
 
     With several labels each answer to a label counts as an image, those of an image as one group, and confidence is the
     probability of what was said of the label. Raises UsageError without labels or images.
@@ -61,6 +64,7 @@ def calibration(predictions: Predictions, *, temperature: float = 1.0, chosen_on
     numbers = np.repeat(np.arange(len(edges) - 1), np.diff(edges))
     drawn = _calibrated(confidence, right, members, grouped=predictions.groups is not None or predictions.multilabel)
     band = np.percentile(np.concatenate([_ece(rows, numbers) for rows in drawn]), [2.5, 97.5])
+    chances = holm(_as_far(right - confidence, drawn, numbers))
     bins = [
         {
             "low": float(confidence[first]),
@@ -68,8 +72,9 @@ def calibration(predictions: Predictions, *, temperature: float = 1.0, chosen_on
             "images": int(last - first),
             "confidence": float(confidence[first:last].mean()),
             "accuracy": _share(right[first:last], members[first:last]),
+            "p_holm": p_holm,
         }
-        for first, last in pairwise(edges)
+        for (first, last), p_holm in zip(pairwise(edges), chances, strict=True)
     ]
     before = predictions if temperature == 1.0 else _untempered(predictions, temperature)
     return {
@@ -118,7 +123,7 @@ def _target(
     chooser: Predictions | None,
 ) -> dict[str, Any]:
     if chooser is None or len(chooser) < FEWEST:
-        return {"accuracy": goal, "reason": _CHOSEN_ON_NONE}
+        return {"accuracy": goal, "reason": _TOO_FEW}
     threshold = _threshold(goal, *_answers(chooser)[:2])
     if threshold is None:
         return {"accuracy": goal, "reason": _NOT_REACHED}
@@ -162,6 +167,14 @@ def _ece(residuals: Array, numbers: Array) -> Array:
     """(rows,): the ECE of each row of residuals, right less confidence, (rows, n); numbers: the bin of each answer."""
     starts = np.flatnonzero(np.diff(numbers, prepend=-1))
     return np.asarray(np.abs(np.add.reduceat(residuals, starts, axis=1)).sum(axis=1) / residuals.shape[1])
+
+
+def _as_far(residuals: Array, drawn: list[Array], numbers: Array) -> list[float]:
+    """Of each bin how often residuals as they would be if confidence were true add up to as much as those found."""
+    starts = np.flatnonzero(np.diff(numbers, prepend=-1))
+    found = np.abs(np.add.reduceat(residuals, starts)) - 1e-9
+    reached = sum((np.abs(np.add.reduceat(rows, starts, axis=1)) >= found).sum(axis=0) for rows in drawn)
+    return [float(p) for p in (1 + np.asarray(reached)) / (1 + _DRAWN)]
 
 
 def _calibrated(confidence: Array, right: Array, members: Array, *, grouped: bool) -> list[Array]:

@@ -64,11 +64,16 @@ def _cut(values: Fact) -> Iterator[tuple[str, Array]]:
     numbers = np.array([np.nan if value is None else float(value) for value in values])
     low, high = np.nanquantile(numbers, [1 / 3, 2 / 3], method="lower")
     if low < np.nanmax(numbers):
-        yield f"up to {low:.4g}", numbers <= low
+        yield f"up to {_told(low)}", numbers <= low
     if low < high < np.nanmax(numbers):
-        yield f"{low:.4g} to {high:.4g}", (numbers > low) & (numbers <= high)
+        yield f"{_told(low)} to {_told(high)}", (numbers > low) & (numbers <= high)
     if max(low, high) < np.nanmax(numbers):
-        yield f"above {high:.4g}", numbers > high
+        yield f"above {_told(high)}", numbers > high
+
+
+def _told(value: float) -> str:
+    """'0.4831', '765.2', '130,800': four digits, and no power of ten."""
+    return f"{float(f'{value:.4g}'):,.0f}" if abs(value) >= 1000 else f"{value:.4g}"
 
 
 def _compared(predictions: Predictions, right: Array, inside: Array) -> dict[str, Any]:

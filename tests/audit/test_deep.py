@@ -14,7 +14,7 @@ def test_as_json_it_has_its_schema() -> None:
     score = {"value": 0.9, "low": 0.8, "high": 1.0}
     assert deep.to_dict() == {
         "network": "a network", "images": 6, "held_out": 6, "reason": "", "accuracy": score,
-        "balanced_accuracy": score, "test": None,
+        "balanced_accuracy": score, "auroc": None, "test": None,
     }  # fmt: skip
     one = Measured(0.123456, -0.1, 0.2)
     whole = replace(deep, leak=LeakEffect(10, 2, one, one, one)).to_dict()["test"]

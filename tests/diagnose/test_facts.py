@@ -13,7 +13,7 @@ from finetune.scores.intervals import wilson
 from tests.conftest import draw
 from tests.diagnose import toys
 
-NUMBERS = ("width", "height", "aspect", "brightness", "contrast", "blur", "file_size")
+NUMBERS = ("width", "height", "aspect", "brightness", "contrast", "sharpness", "file_size")
 
 
 def photo(path: Path, *, size: tuple[int, int], value: int, camera: str = "") -> None:
@@ -60,7 +60,7 @@ def test_facts_are_those_of_the_pixels_and_of_the_file(grey: Path) -> None:
         assert own["file_size"] == len(data)
         assert own["camera"] == ("Acme One" if pixels.shape == (64, 40) else "Zeta Two")
         assert own["group"] is None
-        assert own["blur"] > 0
+        assert own["sharpness"] > 0
     assert list(said["facts"]) == [*NUMBERS, "camera", "group"]  # type: ignore[call-overload]
 
 

@@ -79,7 +79,7 @@ def test_the_curve_goes_from_the_surest_to_all():
     predictions = answered(250)
     assert found["risk"][-1] == pytest.approx((predictions.predicted != predictions.labels).mean())
     assert found["risk"][20] < found["risk"][-1]
-    assert all("there are no images" in one["reason"] for one in found["targets"])
+    assert all("fewer than 20 images beside these" in one["reason"] for one in found["targets"])
 
 
 def test_thresholds_are_chosen_on_other_images_and_measured_on_these():

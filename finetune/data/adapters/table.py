@@ -59,10 +59,10 @@ def read(data: "TableData") -> Catalog:
     return catalog
 
 
-def examine(data: "TableData") -> tuple[Catalog, tuple[DataError, ...]]:
-    """What `read` gives, as far as there is any, and everything for which it refuses the table. Where it does, rows
-    that cannot be used are left out, and labels that training lacks are among the classes. Raises DataError where
-    nobody can tell which images are meant.
+def examine(data: "TableData", *, least: int = 2) -> tuple[Catalog, tuple[DataError, ...]]:
+    """What `read` gives, as far as there is any, and everything for which it refuses the table; `least`: so
+    many classes are needed. Where it does, rows that cannot be used are left out, and labels that training lacks are
+    among the classes. Raises DataError where nobody can tell which images are meant.
     """
     file = Path(data.file)
     named = [name for name in _wanted(data) if name not in (data.classes or ())]
@@ -71,19 +71,19 @@ def examine(data: "TableData") -> tuple[Catalog, tuple[DataError, ...]]:
     if not os.path.isdir(root):
         shown = printable(str(root), limit=1000)
         raise DataError(f"{found.source}: its paths start from {shown!r}, and there is no such folder; mend data.root")
-    catalog, more = _examined(found, data, root=root)
+    catalog, more = _examined(found, data, root=root, least=least)
     return catalog, (*faults, *more)
 
 
 def listed(rows: Rows, data: "TableData", *, root: Path) -> Catalog:
     """The catalog of rows that have been read, as `read`; paths start from `root`."""
-    catalog, faults = _examined(rows, data, root=root)
+    catalog, faults = _examined(rows, data, root=root, least=2)
     if faults:
         raise faults[0]
     return catalog
 
 
-def _examined(rows: Rows, data: "TableData", *, root: Path) -> tuple[Catalog, tuple[DataError, ...]]:
+def _examined(rows: Rows, data: "TableData", *, root: Path, least: int) -> tuple[Catalog, tuple[DataError, ...]]:
     rows.check_columns(_wanted(data))
     root = Path(os.path.abspath(root))
     entries, faults = _entries(rows, data, root)
@@ -97,7 +97,7 @@ def _examined(rows: Rows, data: "TableData", *, root: Path) -> tuple[Catalog, tu
     faults += _spellings(spelt, "labels", rows)
     faults += _spellings(((entry.split, entry.row) for entry in entries if entry.split), "splits", rows)
     training, untrained = _training(entries, data, rows)
-    classes, uncertain = _classes(training, data, rows)
+    classes, uncertain = _classes(training, data, rows, least=least)
     faults += [*untrained, *uncertain, *_unknown(entries, classes, rows)]
     if faults:
         classes = tuple(dict.fromkeys((*classes, *sorted({label for entry in entries for label in entry.labels}))))
@@ -262,7 +262,9 @@ def _training(entries: list[_Entry], data: "TableData", rows: Rows) -> tuple[lis
     return entries, [fault]
 
 
-def _classes(training: Sequence[_Entry], data: "TableData", rows: Rows) -> tuple[tuple[str, ...], list[DataError]]:
+def _classes(
+    training: Sequence[_Entry], data: "TableData", rows: Rows, *, least: int
+) -> tuple[tuple[str, ...], list[DataError]]:
     found = {label for entry in training for label in entry.labels}
     faults = []
     never = [repr(printable(name)) for name in data.classes or () if name not in found]
@@ -270,7 +272,7 @@ def _classes(training: Sequence[_Entry], data: "TableData", rows: Rows) -> tuple
         words = f"{rows.source}: columns of classes without a 1 among the training images{listing(never)}"
         faults.append(DataError(words))
     classes = data.classes or tuple(sorted(found))
-    if len(classes) < 2:
+    if len(classes) < least:
         only = f"only one class, {printable(classes[0])!r}" if classes else "no class at all"
         faults.append(DataError(f"{rows.source}: {only}; a classifier needs two or more"))
     return classes, faults
