@@ -415,6 +415,8 @@ def _more_evidence(job: Job, training: Training, measured: dict[str, Predictions
         check=lambda what: ending(job.check(what), job.budget.over),
         material=lambda memory: material.read(job.bundle, memory=memory),
         answers=measured,
+        trained=bool(training.history),
+        curve=job.bundle.has(growth.NAME),
     )
     with job.timings.part("evidence"), Looks() as memory:
         try:
@@ -432,9 +434,11 @@ def _learning_curve(job: Job, given: Material, probe: Probe) -> None:
     check = ending(job.check("learning curve"), job.budget.over)
     with job.timings.part("learning curve"):
         try:
-            why_not = growth.write(job.bundle, given, probe, seed=job.recipe.seed, check=check)
+            found, why_not = growth.files(given, probe, seed=job.recipe.seed, check=check)
         except OutOfTime:
-            why_not = "no learning curve: there is no time left within the budget"
+            found, why_not = {}, "no learning curve: there is no time left within the budget"
+    for name, data in found.items():
+        job.bundle.write(name, data)
     if why_not:
         job.note(why_not)
 

@@ -37,7 +37,15 @@ MEMBERS = {
     "regnet": "regnetx_002",
 }
 NETWORKS = tuple(MEMBERS.values())
-FURTHER = {"sk": "skresnet18", "res2net": "res2next50", "aa": "resnetblur18", "clip": "resnet50_clip_gap"}  # in part
+FURTHER = {  # in part
+    "sk": "skresnet18",
+    "res2net": "res2next50",
+    "aa": "resnetblur18",
+    "nf": "nf_resnet26",
+    "attention": "gcresnext26ts",
+    "csp": "cspresnet50",
+    "clip": "resnet50_clip_gap",
+}
 SIDE = 32
 # of He et al. 2015, table 1: blocks in each of the four stages
 DEPTHS = {

@@ -38,8 +38,11 @@ from finetune.recipe import file, planfile, planning
 from finetune.recipe.dataset import FolderData
 from finetune.recipe.facts import Facts
 from finetune.recipe.images import Augment, Images
-from finetune.recipe.network import Linear
+from finetune.recipe.network import Linear, Random
 from finetune.recipe.plan import Phase, Plan
+from finetune.recipe.splits import Given
+from finetune.recipe.training import SGD, Adam
+from finetune.recipe.transforms import RandomCrop
 from finetune.runtime import start
 from finetune.train.batches import sizes
 from finetune.train.optimizer import rate_share
@@ -435,6 +438,29 @@ def test_the_recipes_from_scratch_take_the_steps_and_rates_of_their_sources(
     for step, rate in rates.items():
         share = rate_share(train.rate, step, epochs=phase.epochs, steps=each, warmup=train.warmup, peak=phase.lr)
         assert phase.lr * share == pytest.approx(rate), step
+
+
+@pytest.mark.parametrize(
+    ("name", "optimizer", "ships"),
+    [
+        ("cifar10_resnet20", SGD(momentum=0.9, nesterov=False, weight_decay=1e-4, decayed="all"), "last"),
+        ("cifar10_resnetv2_29", Adam(weight_decay=2e-4), "accuracy"),
+    ],
+)
+def test_the_recipes_from_scratch_have_the_settings_of_their_sources(name: str, optimizer: object, ships: str) -> None:
+    recipe = file.load(ROOT / "recipes" / f"{name}.yaml", overrides=["data={kind: folder, root: photos}"])
+    assert isinstance(recipe.backbone.weights, Random)
+    assert recipe.train.optimizer == optimizer
+    assert (recipe.train.best, recipe.train.warmup, recipe.train.clip_norm) == (ships, 0, None)
+    assert recipe.train.label_smoothing == 0
+    (phase,) = recipe.phases
+    assert phase.train == recipe.all_stages
+    augment = recipe.images.augment
+    assert (recipe.images.size, augment.flip) == (32, True)
+    (crop,) = augment.transforms or ()
+    assert isinstance(crop, RandomCrop)
+    assert crop.padding == 4
+    assert recipe.split == Given(test="test", validation=0.1)
 
 
 def test_every_console_block_of_the_readme_marked_as_a_test_runs(

@@ -74,7 +74,7 @@ def _of_many(known: Gathered, deep: Deep) -> Iterator[Finding]:
 
 
 def _guessed(deep: Deep) -> str:
-    told, chance = deep.balanced_accuracy or deep.auroc, 0.5 if deep.auroc else deep.chance
+    told, chance = (deep.auroc, 0.5) if deep.auroc else (deep.balanced_accuracy, deep.chance)
     name = "mean AUROC of the labels" if deep.auroc else "balanced accuracy"
     said = f"{name} {told.value:.2f} [{told.low:.2f}, {told.high:.2f}]" if told else name
     return f"on held-out images {deep.network} is not shown to do better than chance ({said}, by chance {chance:.2f})"

@@ -132,7 +132,8 @@ def _timed(chosen: "Sequence[BackboneFacts]") -> "dict[str, Speed]":
         for place, one in enumerate(small):
             show.progress("timing", place, len(small))
             speeds[one.name] = passes(one.name, runtime)
-    click.echo(f"timed on {runtime.device}, {runtime.threads} threads, float32, with random weights", err=True)
+    threads = "1 thread" if runtime.threads == 1 else f"{runtime.threads} threads"
+    click.echo(f"timed on {runtime.device}, {threads}, float32, with random weights", err=True)
     return speeds
 
 

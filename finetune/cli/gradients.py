@@ -6,16 +6,21 @@ from typing import TYPE_CHECKING
 from finetune.cli.show import watch
 from finetune.cli.wording import WIDTH
 from finetune.errors import printable
+from finetune.recipe.tiers import sized
 from finetune.report.words import significant
 
 if TYPE_CHECKING:
     from finetune.data.survey import Survey
     from finetune.diagnose.gradients import Norms, Probed
+    from finetune.recipe.plan import Plan
     from finetune.recipe.schema import Recipe
 
 
-def probed(recipe: "Recipe", surveyed: "Survey") -> "Probed":
-    """The gradients of a recipe's network on its first batch; loads torch."""
+def probed(recipe: "Recipe", surveyed: "Survey", plan: "Plan") -> "Probed":
+    """The gradients of a recipe's network on its first batch, of the size that its plan begins with; loads torch."""
+    size = plan.tiers[0].size if plan.tiers else None
+    if size is not None:
+        recipe = sized(recipe, size)
     with watch() as show:
         show.say(f"{recipe.name}: loading torch")
         from finetune import runtime
@@ -30,13 +35,17 @@ def described(probed: "Probed") -> list[str]:
     said = (
         f"Gradients on the first batch, {probed.images} images of {probed.size} x {probed.size} pixels, before any "
         f"training. With and without: the same random weights (He initialisation), with and without the {probed.skips} "
-        f"skip connections of {probed.backbone}, whose longest way has {probed.layers} layers; BatchNorm with the "
-        "statistics of the batch."
+        f"skip connections of {probed.backbone}, whose longest way has {probed.layers} layers; BatchNorm, where there "
+        "is any, with the statistics of the batch."
     )
     columns: list[tuple[str, Norms]] = [("with", probed.with_skips), ("without", probed.without_skips)]
     if probed.as_it_starts:
-        said += f" As it starts: the weights of the run, {printable(probed.weights, limit=200)}."
-        columns.append(("as it starts", probed.as_it_starts))
+        title = "own weights" if probed.fits_head else "as it starts"
+        said += f" {title.capitalize()}: the weights of the run, {printable(probed.weights, limit=200)}"
+        if probed.fits_head:
+            said += ", under a head drawn at random; the run fits its head first, and so starts with other gradients"
+        said += "."
+        columns.append((title, probed.as_it_starts))
     lines = ["  ".join([f"{'norm of the gradient':<20}", *(f"{title:>14}" for title, _ in columns)])]
     lines += ["  ".join([f"{stage:<20}", *(_norm(norms[stage]) for _, norms in columns)]) for stage in columns[0][1]]
     first, *_, last, _ = columns[0][1]  # the head comes last

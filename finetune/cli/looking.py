@@ -28,7 +28,7 @@ def plan(source: Path, overrides: tuple[str, ...], output: Path | None, probing:
     """Say what a run would train, how fast and how long, without running it.
 
     With --probe-gradients it loads torch, and says how large the gradient is in each stage on the first batch: at
-    random weights with and without the network's skip connections, and at the weights that the run starts from.
+    random weights with and without the network's skip connections, and at the weights that the run begins with.
     """
     from finetune.cli import gradients
     from finetune.recipe import planfile, planning, plantext
@@ -47,7 +47,7 @@ def plan(source: Path, overrides: tuple[str, ...], output: Path | None, probing:
     if output:
         output.write_text(text, encoding="utf-8")
         click.echo(f"plan written to {output}", err=True)
-    found = gradients.probed(recipe, surveyed) if probing else None
+    found = gradients.probed(recipe, surveyed, decided) if probing else None
     if as_json:
         click.echo(json.dumps({**json.loads(text), "gradients": asdict(found)}, indent=1) if found else text)
         return

@@ -107,7 +107,8 @@ def evaluation(
     files[f"predictions/{NEW}.npz"] = asked.predictions.to_bytes()
     files["catalog.csv"] = ledger.written({NEW: result.catalog}, result.catalog.left_out).encode()
     files["metrics.json"] = dump(_metrics(bundle, result))
-    files[DRIFT] = dump({"source": source.name, "lacking": list(found.lacking), "compared": found.drift})
+    met = {"seen": len(found.seen), "own": len(found.own)}
+    files[DRIFT] = dump({"source": source.name, "lacking": list(found.lacking), "compared": found.drift, **met})
     return Unwritten(bundle.folder, _facts(bundle, predictor, result, found, command), files)
 
 

@@ -10,7 +10,7 @@ from finetune.bundle import Bundle
 from finetune.bundle.shelf import PARTS
 from finetune.data.catalog import Catalog
 from finetune.data.decode import Preprocessing
-from finetune.diagnose import audited, corruptions, embedding, facts, maps, tiles
+from finetune.diagnose import audited, baseline, corruptions, embedding, facts, growth, maps, tiles
 from finetune.diagnose.asked import Asked
 from finetune.errors import BundleError, printable
 from finetune.model.classifier import Classifier
@@ -30,7 +30,8 @@ OUT_OF_TIME = "some evidence was left out for want of time; `finetune evaluate B
 class Source:
     """What evidence is taken from. `asked`: None where no image was held out. `check`: for a part of the work what is
     called as it goes on, and may raise to stop it. `material`: the data as the run knew it, read when it is asked for.
-    `answers`: what was said of images that had not been learnt from, by part.
+    `answers`: what was said of images that had not been learnt from, by part. `trained`: whether gradient steps were
+    taken; `curve`: whether there is a learning curve already.
     """
 
     asked: Asked | None
@@ -40,13 +41,16 @@ class Source:
     check: Callable[[str], Check]
     material: Callable[[Looks], Material]
     answers: Mapping[str, Predictions]
+    trained: bool
+    curve: bool
 
 
 def taken(source: Source, memory: Looks, *, much: Much) -> Iterator[Files]:
     """The files of one part of the evidence after the other, what is quick first, by their names in the bundle.
 
     basic: what the network is not asked for again, which are tiles, facts and slices. full: maps, the embedding,
-    corruptions and an audit too, which asks no network but knows what was answered.
+    corruptions, the frozen baseline of what was trained, and an audit, which asks no network but knows what was
+    answered.
     """
     asked = source.asked
     if asked is not None:
@@ -60,6 +64,8 @@ def taken(source: Source, memory: Looks, *, much: Much) -> Iterator[Files]:
             yield corruptions.files(asked, *shared, source.runtime, check=source.check("corruptions"))
     if much == "full":
         known, network = source.material(memory), source.classifier.cut.name
+        if asked is not None and asked.shipped and source.trained:
+            yield dict(baseline.files(known, asked, source.runtime, curve=not source.curve, check=source.check))
         yield audited.files(known, source.answers, network=network, threads=source.runtime.threads)
 
 
@@ -80,6 +86,8 @@ def later(folder: Path, *, check: Callable[[str], Check]) -> Bundle:
             check=check,
             material=lambda _: found,
             answers={part: bundle.predictions(part) for part in PARTS if bundle.has(f"predictions/{part}.npz")},
+            trained=bundle.has("history.jsonl") and bool(bundle.history),
+            curve=bundle.has(growth.NAME),
         )
         files = {name: data for part in taken(source, memory, much="full") for name, data in part.items()}
     notes = [note for note in bundle.facts.get("notes", []) if note not in (OUT_OF_TIME, FOLDED)]

@@ -20,6 +20,7 @@ from finetune.model.classifier import Classifier
 from finetune.model.skips import WithoutSkips, layers_behind
 from finetune.recipe.network import Linear
 from finetune.recipe.plan import Plan
+from finetune.recipe.schedule import starts_from_probe
 from finetune.recipe.schema import Recipe
 from finetune.runtime import Runtime, generators_kept, seed
 from finetune.train.batches import Batch, training_batches
@@ -35,7 +36,8 @@ class Probed:
 
     `layers`: on the longest way through the network, `skips`: how many connections were left out. `with_skips` and
     `without_skips` are of the same random weights; `as_it_starts` of those that the recipe names, None where these are
-    out of reach; `weights` says which, or why not.
+    out of reach; `weights` says which, or why not. `fits_head`: whether the run fits its head before its first step:
+    then it starts with another head than is asked here, which is drawn at random.
     """
 
     backbone: str
@@ -47,6 +49,7 @@ class Probed:
     without_skips: Norms
     as_it_starts: Norms | None
     weights: str
+    fits_head: bool = False
 
 
 def probe(recipe: Recipe, surveyed: Survey, runtime: Runtime) -> Probed:
@@ -78,6 +81,7 @@ def probe(recipe: Recipe, surveyed: Survey, runtime: Runtime) -> Probed:
         without_skips=without,
         as_it_starts=own,
         weights=said,
+        fits_head=starts_from_probe(recipe.schedule),
     )
 
 

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from finetune.bundle import Bundle
+from finetune.bundle.facts import dump
 from finetune.choose.heads import Material
 from finetune.frozen.curve import Curve, gain, learning_curve, power_law
 from finetune.frozen.probe import Probe
@@ -14,33 +14,33 @@ CLASSES = 5  # the weakest, that are asked about one by one
 _LIGHT = 50_000_000  # products of one pass over the features, above which a curve would take minutes
 
 
-def write(bundle: Bundle, given: Material, probe: Probe, *, seed: int, check: Check | None = None) -> str:
-    """Writes the accuracy by the number of images, its law, and what 50 more images of the weakest classes would bring,
-    all of the plain view. Nothing where that would take long, where there are too few images to learn from fewer, or
-    where images have any number of labels: there is no one accuracy then that a law could be of. Returns a sentence on
-    that, else nothing.
+def files(given: Material, probe: Probe, *, seed: int, check: Check | None = None) -> tuple[dict[str, bytes], str]:
+    """`evidence/curve.json`: the accuracy by the number of images, its law, and what 50 more images of the weakest
+    classes would bring, all of the plain view. Nothing, and a sentence on that, where it would take long, where there
+    are too few images to learn from fewer, or where images have any number of labels: there is no one accuracy then
+    that a law could be of.
 
     Accuracies and gains are shares in 0…1; the law is error = a + b * images ** -c.
     """
     if given.catalog.multi_label:
-        return "no learning curve: where images have any number of labels there is no one accuracy that it could be of"
+        return (
+            {},
+            "no learning curve: where images have any number of labels there is no one accuracy that it could be of",
+        )
     if given.features[0].size * given.classes > _LIGHT:
-        return "no learning curve: with so many images and classes it would take minutes"
+        return {}, "no learning curve: with so many images and classes it would take minutes"
     whole = _curve(given, probe, None, seed, check)
     if np.ptp(whole.images) == 0:
-        return "no learning curve: with two images of a class there is no smaller number of them to learn from"
+        return {}, "no learning curve: with two images of a class there is no smaller number of them to learn from"
     law = power_law(whole.points)
-    bundle.write_json(
-        NAME,
-        {
-            "points": [
-                {"images": round(p.images), "accuracy": p.accuracy, "low": p.low, "high": p.high} for p in whole.points
-            ],
-            "law": {"a": law.floor, "b": law.scale, "c": law.power},
-            "gains": [_gain(given, probe, label, seed, check) for label in _weakest(given, probe)],
-        },
-    )
-    return ""
+    said = {
+        "points": [
+            {"images": round(p.images), "accuracy": p.accuracy, "low": p.low, "high": p.high} for p in whole.points
+        ],
+        "law": {"a": law.floor, "b": law.scale, "c": law.power},
+        "gains": [_gain(given, probe, label, seed, check) for label in _weakest(given, probe)],
+    }
+    return {NAME: dump(said)}, ""
 
 
 def _gain(given: Material, probe: Probe, label: int, seed: int, check: Check | None) -> dict[str, object]:

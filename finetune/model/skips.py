@@ -11,13 +11,16 @@ from torch import Tensor
 from torch.overrides import TorchFunctionMode
 
 _SUMS = frozenset({"add", "add_", "__add__", "__iadd__", "__radd__"})
+_CUTS = frozenset({"split", "chunk", "tensor_split", "unbind", "narrow", "select", "__getitem__"})
 _LAYERS = frozenset({"linear", *(f"conv{way}{n}d" for way in ("", "_transpose") for n in (1, 2, 3))})
 _BEHIND = "_layers_behind"
+_PART = "_is_a_part"
 
 
 class WithoutSkips(TorchFunctionMode):
     """While it is entered, the sum of two tensors of one shape with different numbers of layers behind them is the one
-    with more: the other is a skip, also where it was projected. Behind `images` there are none.
+    with more: the other is a skip, also where it was projected. Behind `images` there are none. A part that was cut out
+    of a tensor is no skip: without it, it would be lost (as in the blocks of a Res2Net).
 
     A layer is a convolution or a linear map, and of the ways to a tensor the longest counts. `skips` is how many
     summands were left out so far.
@@ -44,6 +47,7 @@ class WithoutSkips(TorchFunctionMode):
         if behind:
             for made in _tensors(result):
                 setattr(made, _BEHIND, max(behind) + (name in _LAYERS))
+                setattr(made, _PART, name in _CUTS)
         return result
 
 
@@ -62,7 +66,8 @@ def _longer(one: Any, other: Any) -> Tensor | None:
     first, second = layers_behind(one), layers_behind(other)
     if first is None or second is None or first == second:
         return None
-    return one if first > second else other
+    longer, shorter = (one, other) if first > second else (other, one)
+    return None if getattr(shorter, _PART, False) else longer
 
 
 def _tensors(value: Any) -> Iterator[Tensor]:

@@ -28,7 +28,12 @@ FAMILIES = (
     Family("v2", "ResNet with pre-activation", "He et al. 2016", r"resnetv2_\d+[dt]?(_evos|_frn|_gn)?"),
     Family("bit", "BiT, v2 of group norm, trained on large sets", "Kolesnikov et al. 2019", r"resnetv2_\d+x\d_bit"),
     Family("wide", "Wide ResNet", "Zagoruyko and Komodakis 2016", r"wide_resnet.*"),
-    Family("se", "ResNet and ResNeXt with Squeeze-and-Excitation", "Hu et al. 2017", r"(legacy_)?sere(snet|snext).*"),
+    Family(
+        "se",
+        "ResNet and ResNeXt with Squeeze-and-Excitation",
+        "Hu et al. 2017",
+        r"(legacy_)?(sere(snet|snext)|senet).*",
+    ),
     Family("resnext", "ResNeXt of grouped convolutions", "Xie et al. 2016", r"resnext.*"),
     Family("eca", "ResNet and ResNeXt with Efficient Channel Attention", "Wang et al. 2019", r"eca_?res(net|next).*"),
     Family("resnest", "ResNeSt with split attention", "Zhang et al. 2020", r"resnest.*"),
@@ -36,6 +41,11 @@ FAMILIES = (
     Family("sk", "ResNet and ResNeXt with Selective Kernels", "Li et al. 2019", r"skresne(t|xt).*"),
     Family("res2net", "Res2Net with several scales in a block", "Gao et al. 2019", r"res2ne(t|xt).*"),
     Family("aa", "ResNet, anti-aliased", "Zhang 2019", r"resnet(aa|blur).*"),
+    Family("nf", "ResNet without normalisation", "Brock et al. 2021", r"nf_(se|eca)?resnet.*"),
+    Family(
+        "attention", "ResNet with other attention", "Cao et al. 2019", r"(gcresne(t|xt)|bat_resnext|lambda_resnet).*"
+    ),
+    Family("csp", "ResNet and ResNeXt, cross-stage partial", "Wang et al. 2019", r"cspresne(t|xt).*"),
     Family("clip", "ResNet of CLIP with attention pooling", "Radford et al. 2021", r"resnet\d+(x\d+)?_clip.*"),
     Family("cifar", "made for CIFAR, 32 pixels, and plain ones", "He et al. 2015 and 2016", r"cifar_.*"),
     Family("densenet", "DenseNet, densely connected", "Huang et al. 2016", r"densenet.*"),

@@ -77,7 +77,7 @@ def stepped_beyond(rate: SteppedRate, *, epochs: int, warmup: float) -> Iterator
     """Steps that the longest phase, of so many epochs, does not come to, and a warm-up that lasts beyond the first."""
     for place, after in enumerate(rate.at):
         if after >= epochs:
-            yield ("rate", "at", place), f"no phase goes on after {after} epochs: the longest has {epochs}"
+            yield ("rate", "at", place), f"no phase goes on after {_epochs(after)}: the longest has {epochs}"
     if rate.at[0] < warmup * epochs:
         yield (
             ("warmup",),
@@ -100,13 +100,17 @@ def never_reduced(
         could = f"patience can be at most {most}" if most > 0 else "write more epochs"
         yield (
             ("rate", "patience"),
-            f"the rate is never reduced: the longest phase has {epochs} epochs{after} and is over before; {could}",
+            f"the rate is never reduced: the longest phase has {_epochs(epochs)}{after} and is over before; {could}",
         )
     if patience is not None and patience <= rate.patience:
         yield (
             ("rate", "patience"),
-            f"the rate is never reduced: train.patience ends a phase after {patience} epochs without a better loss; "
-            "write a patience below that",
+            f"the rate is never reduced: train.patience ends a phase after {_epochs(patience)} without a better loss; "
+            "it has to be above the patience of the rate",
         )
     if rate.lowest >= min(peaks):
         yield ("rate", "lowest"), f"lowest has to be below the rate of every phase, which is down to {min(peaks):g}"
+
+
+def _epochs(count: int) -> str:
+    return "1 epoch" if count == 1 else f"{count} epochs"

@@ -32,7 +32,7 @@ _SAFE = re.compile(r"[^\W_]|(?<!^)[ ,/-]|(?<!^)(?<!www)[.](?=\w)|(?<=[^\W_])_(?=
 _METRICS = (
     # name in metrics.json, the hub's name of the metric, ours
     ("accuracy", "accuracy", "Accuracy"),
-    ("subset_accuracy", "accuracy", "All labels right"),
+    ("subset_accuracy", "subset_accuracy", "All labels right"),
     ("balanced_accuracy", "balanced_accuracy", "Balanced accuracy"),
     ("macro_f1", "f1", "Macro F1"),
     ("micro_f1", "f1", "Micro F1"),
@@ -97,7 +97,7 @@ def _front(evidence: Evidence, recipe: Recipe | None) -> dict[str, Any]:
 def _result(evidence: Evidence, scores: Scores, recipe: Recipe | None) -> dict[str, Any]:
     return {
         "task": {"type": "image-classification", "name": "Image classification"},
-        "dataset": {**_dataset(evidence, recipe), "split": evidence.part},
+        "dataset": {**_dataset(evidence, recipe), "split": "cross-validation" if evidence.folds else evidence.part},
         "metrics": [
             {"type": metric, "name": f"{title}{_between(score)}", "value": score.value}
             for _, metric, title, score in _measured(scores)
@@ -126,7 +126,9 @@ def _measured(scores: Scores | None) -> list[tuple[str, str, str, Score]]:
     if scores is None:
         return []
     given = [(name, metric, title, getattr(scores, name)) for name, metric, title in _METRICS]
-    given += [(f"top_k.{k}", "accuracy", f"Top-{k} accuracy", score) for k, score in scores.top_k.items() if k != "1"]
+    given += [
+        (f"top_k.{k}", f"top_{k}_accuracy", f"Top-{k} accuracy", score) for k, score in scores.top_k.items() if k != "1"
+    ]
     return [row for row in given if row[3] is not None and row[3].value is not None]
 
 
@@ -320,4 +322,8 @@ def _by_class(bundle: Bundle) -> Counter[str]:
 def _warnings(evidence: Evidence) -> list[str]:
     """What the audit of the data warned of, where it is in the bundle."""
     found = evidence.audited.findings if evidence.audited else []
-    return [one.text for one in found if one.severity in ("error", "warning")][:_NAMED]
+    return [
+        f"{one.keys[0]}: {one.text}" if len(one.keys) == 1 else one.text
+        for one in found
+        if one.severity in ("error", "warning")
+    ][:_NAMED]

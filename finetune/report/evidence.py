@@ -10,7 +10,7 @@ from finetune.bundle import Bundle
 from finetune.recipe.plan import Plan
 from finetune.report import pictured
 from finetune.report.course import Curve, Epoch, Fold, Head, Timing, Way
-from finetune.report.looked import Audited, Corruptions, Drift, Slice
+from finetune.report.looked import Audited, Baseline, Corruptions, Drift, Slice
 from finetune.report.pictured import Gallery, Mapped, Mistake, Plane, Views
 from finetune.report.reading import checked, damaged, read
 from finetune.report.records import Facts, Metrics, Score, Scores, Thresholds
@@ -39,6 +39,7 @@ class Evidence:
     ways: tuple[Way, ...]
     folds: tuple[Fold, ...]
     curve: Curve | None
+    baseline: Baseline | None
     finished: bool
     epochs: tuple[Epoch, ...]
     plan: Plan | None
@@ -102,6 +103,7 @@ def gather(bundle: Bundle) -> Evidence:
         ways=tuple(read(list[Way], bundle, "evidence/choice.json") or ()),
         folds=tuple(read(list[Fold], bundle, "evidence/folds.json") or ()),
         curve=read(Curve, bundle, "evidence/curve.json"),
+        baseline=read(Baseline, bundle, "evidence/baseline.json"),
         finished=finished,
         epochs=tuple(
             checked(Epoch, line, bundle, "history.jsonl", place=str(place)) for place, line in enumerate(history)

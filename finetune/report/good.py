@@ -47,6 +47,9 @@ def headline(evidence: Evidence) -> Part:
         "trains": bool(evidence.plan and evidence.plan.phases),
         "compared": max(len(evidence.heads), len(evidence.ways)),
         "other": answered_by(evidence),
+        "seen": at(evidence.drift, "seen") if evidence.drift and evidence.drift.seen else None,
+        "own": at(evidence.drift, "own") if evidence.drift and evidence.drift.own else None,
+        "absent": _absent(scores) if scores and evidence.drift else [],
     }
     return Part("headline", "", values)
 
@@ -65,6 +68,8 @@ def against(evidence: Evidence) -> Part | None:
         "images": counted(evidence),
         "words": called(evidence),
         "guess": guess,
+        "alone": _alone(scores),
+        "same": evidence.baseline if evidence.baseline and evidence.baseline.accuracy and not frozen else None,
         "baseline": None if frozen else _baseline(evidence),
         "itself": frozen,
         "accuracy": ALL_RIGHT if evidence.several else "Accuracy",
@@ -113,12 +118,23 @@ def _baseline(evidence: Evidence) -> tuple[Score | Value, Value] | None:
 
 
 def _commonest(scores: Scores) -> tuple[str, Value] | None:
-    """The class that occurs most, and its share: what always saying it would score."""
+    """The class that occurs most, the first of equals, and its share: what always saying it would score."""
     total = sum(row.support for row in scores.per_class)
     if scores.confusion is None or not total:
         return None
     most = max(scores.per_class, key=lambda row: row.support)
     return most.name, Value(most.support / total, f"majority({scores.origin}.per_class)")
+
+
+def _alone(scores: Scores) -> bool:
+    """Whether no other class occurs as often as the commonest."""
+    counts = sorted(row.support for row in scores.per_class)
+    return len(counts) < 2 or counts[-1] > counts[-2]
+
+
+def _absent(scores: Scores) -> list[str]:
+    """The classes, or labels, that no image has."""
+    return [row.name for row in scores.per_class if not row.support]
 
 
 def _table(scores: Scores) -> list[tuple[str, str, Score]]:

@@ -16,7 +16,8 @@ def what_would_help(evidence: Evidence) -> Section:
     """More images, and labels put right."""
     drawn = more(evidence)
     known = next((note for note in evidence.facts.notes if note.startswith(NO_CURVE)), "")
-    other = "it comes with a schedule that fits heads to frozen features (probe, lp_ft, auto)"
+    other = "it comes with a schedule that fits heads to frozen features (probe, lp_ft, auto), or later, of pretrained "
+    other += "weights, with finetune evaluate BUNDLE --evidence"
     why = f"No learning curve was taken: {known.removeprefix(NO_CURVE) or other}."
     return section(
         "helps", "What would help?", "What helps", drawn or missing(why, ""), check_first(evidence), untried(evidence)

@@ -51,6 +51,17 @@ class Corruption(Record):
     drop: Score
 
 
+class Baseline(Record):
+    """A head on the network as it came, asked about the same images, and how much better what ships answers them;
+    `images`: that it learnt from. Or the reason why there is none.
+    """
+
+    images: int = Field(default=0, ge=0)
+    accuracy: Score | None = None
+    difference: Score | None = None
+    reason: str = ""
+
+
 class Clean(Record):
     """The scores of the same images as they are."""
 
@@ -138,9 +149,13 @@ class Compared(Record):
 
 
 class Drift(Record):
-    """New images: where they are from, the facts that are not known of the bundle's own, and how they compare."""
+    """New images: where they are from, the facts that are not known of the bundle's own, and how they compare. `seen`,
+    `own`: how many of them the bundle was trained or chosen on, and how many it was scored on.
+    """
 
     source: str = ""
+    seen: int = Field(default=0, ge=0)
+    own: int = Field(default=0, ge=0)
     lacking: list[str] = Field(default_factory=list)
     compared: Compared | None = None
 

@@ -3,8 +3,10 @@
 from dataclasses import replace
 
 import numpy as np
+import pytest
 
 from finetune.audit import label_issues
+from finetune.audit.deep import Measured
 from finetune.audit.gather import Gathered
 from finetune.data.catalog import Catalog
 from tests.audit.toys import asked_deeply, kinds, known, scene, seen
@@ -35,6 +37,27 @@ def test_the_worst_comes_first() -> None:
     found = list(label_issues.check(replace(whole, deep=replace(deep, probabilities=rows))))
     assert [one.keys for one in found[:2]] == [("c/2",), ("a/1",)]
     assert [(one.figures or {})["rank"] for one in found[:2]] == [1, 2]
+
+
+@pytest.mark.parametrize(("low", "asked"), [(0.30, False), (0.34, True)])
+def test_what_is_not_shown_to_beat_chance_is_not_asked_about_labels(low: float, asked: bool) -> None:
+    whole = images()
+    deep = asked_deeply(whole, wrong=["b/3"])
+    weak = replace(deep, balanced_accuracy=Measured(0.4, low, 0.5), chance=1 / 3)
+    found = list(label_issues.check(replace(whole, deep=weak)))
+    assert [one.kind for one in found] == (["label-issue", "expected"] if asked else ["not-asked"])
+    if not asked:
+        assert (
+            "is not shown to do better than chance (balanced accuracy 0.40 [0.30, 0.50], by chance 0.33)"
+            in found[0].text
+        )
+
+
+def test_of_any_number_of_labels_it_is_the_auroc_that_has_to_beat_chance() -> None:
+    whole = images()
+    weak = replace(asked_deeply(whole), auroc=Measured(0.52, 0.49, 0.55))
+    (found,) = label_issues.check(replace(whole, deep=weak))
+    assert "(mean AUROC of the labels 0.52 [0.49, 0.55], by chance 0.50)" in found.text
 
 
 def test_without_a_network_nothing_is_said() -> None:

@@ -5,6 +5,7 @@ from pathlib import Path
 from finetune.cli.gradients import described
 from finetune.diagnose.gradients import Probed
 from tests.cli.conftest import Call
+from tests.conftest import draw_classes
 
 Write = Callable[..., Path]
 
@@ -37,6 +38,27 @@ def test_a_plan_may_compare_a_network_with_itself_without_skips(
     for name, place in (("with_skips", 1), ("without_skips", 2), ("as_it_starts", 3)):
         for row in rows[:-1]:
             assert abs(float(row[place].replace(",", "")) / gradients[name][row[0]] - 1) < 0.01
+
+
+def test_a_run_that_fits_its_head_first_has_its_own_weights_and_not_its_start() -> None:
+    norms = {"stem": 1.0, "stage4": 2.0, "head": 3.0}
+    lines = described(Probed("a", 4, 32, 13, 4, norms, norms, norms, "random, seed 0", fits_head=True))
+    words = " ".join(" ".join(lines).split())
+    assert "Own weights: the weights of the run, random, seed 0, under a head drawn at random; the run fits" in words
+    assert "as it starts" not in words.lower()
+    assert max(map(len, lines)) <= 80
+
+
+def test_small_images_are_probed_in_the_size_that_their_plan_begins_with(
+    call: Call, tmp_path: Path, write_recipe: Write
+) -> None:
+    photos = draw_classes(tmp_path / "small", {"blue": 8, "red": 8})
+    recipe = write_recipe(photos, schedule="auto", backbone="resnet18")
+    recipe.write_text(recipe.read_text().replace("size: 32, ", ""))
+    code, out, err = call("plan", recipe, "--probe-gradients", "--json")
+    assert code == 0, err
+    found = json.loads(out)
+    assert found["gradients"]["size"] == found["tiers"][0]["size"] == 128
 
 
 def test_a_network_without_skips_is_refused_with_a_sentence(call: Call, photos: Path, write_recipe: Write) -> None:

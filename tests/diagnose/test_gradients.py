@@ -7,6 +7,7 @@ import pytest
 import torch
 from torch import nn
 
+from finetune import job
 from finetune.data.survey import Survey, find, survey
 from finetune.diagnose import gradients
 from finetune.errors import UsageError, WeightsError
@@ -14,9 +15,7 @@ from finetune.model import backbone
 from finetune.recipe import file
 from finetune.recipe.schema import Recipe
 from finetune.runtime import start
-from finetune.train.losses import loss
 from tests.conftest import draw_classes
-from tests.laws import training
 
 Write = Callable[..., Path]
 STAGES = ["stem", "stage1", "stage2", "stage3", "stage4", "head"]
@@ -41,17 +40,27 @@ def test_both_networks_are_seen_stage_by_stage_and_the_same_every_time(photos: P
     assert gradients.probe(recipe, surveyed, start("float32")) == found
 
 
-def test_the_batch_is_the_first_one_of_the_run(
-    photos: Path, write_recipe: Write, monkeypatch: pytest.MonkeyPatch
+def test_a_run_begins_with_the_gradients_that_were_told(photos: Path, tmp_path: Path, write_recipe: Write) -> None:
+    recipe = write_recipe(photos, schedule="{kind: full, epochs: 1, lr: 1.0e-3}", more=", precision: float32")
+    found = gradients.probe(*asked(recipe), start("float32"))
+    first = [line for line in job.run(recipe, output=tmp_path / "run").history[0]["health"] if line["step"] == 1]
+    assert not found.fits_head
+    assert {line["stage"]: line["gradient"] for line in first} == pytest.approx(found.as_it_starts, rel=1e-4)
+
+
+@pytest.mark.parametrize("schedule", ["lp_ft", "auto"])
+def test_a_run_that_fits_its_head_first_is_not_said_to_begin_so(
+    schedule: str, photos: Path, write_recipe: Write
 ) -> None:
-    recipe_file = write_recipe(photos)
-    recipe, surveyed = asked(recipe_file)
-    seen = []
-    monkeypatch.setattr(gradients, "loss", lambda logits, labels: seen.append(labels) or loss(logits, labels))
-    gradients.probe(recipe, surveyed, start("float32"))
-    run = training(recipe_file, gradients.Plan((), ()))
-    expected = next(gradients._batches(run.setting))
-    assert [labels.tolist() for labels in seen] == [expected.labels.tolist()] * 3
+    assert gradients.probe(*asked(write_recipe(photos, schedule=schedule)), start("float32")).fits_head
+
+
+@pytest.mark.parametrize(("name", "blocks"), [("res2next50", 16), ("resnet18", 8), ("regnetx_002", 13)])
+def test_the_skips_of_a_network_are_those_of_its_blocks(
+    name: str, blocks: int, photos: Path, write_recipe: Write
+) -> None:
+    """A Res2Net also adds parts of one tensor to each other within a block."""
+    assert gradients.probe(*asked(write_recipe(photos, backbone=name)), start("float32")).skips == blocks
 
 
 def test_a_deep_network_without_skips_has_larger_gradients_below(tmp_path: Path, write_recipe: Write) -> None:

@@ -1,11 +1,9 @@
 import json
 from dataclasses import replace
-from pathlib import Path
 
 import numpy as np
 import pytest
 
-from finetune.bundle import Bundle
 from finetune.choose import heads as probes
 from finetune.choose.heads import Material
 from finetune.data.catalog import Catalog, Sample
@@ -35,17 +33,17 @@ def fitted(given: Material) -> Probe:
     return probes.fit(given, head=None, threads=1)
 
 
-def written(given: Material, tmp_path: Path, *, seed: int = 0, probe: Probe | None = None) -> dict[str, object]:
-    bundle = Bundle.create(tmp_path / f"bundle {len(list(tmp_path.iterdir()))}")
-    assert growth.write(bundle, given, probe or fitted(given), seed=seed) == ""
-    found: dict[str, object] = json.loads(bundle.read(growth.NAME))
+def written(given: Material, *, seed: int = 0, probe: Probe | None = None) -> dict[str, object]:
+    files, why_not = growth.files(given, probe or fitted(given), seed=seed)
+    assert why_not == ""
+    found: dict[str, object] = json.loads(files[growth.NAME])
     return found
 
 
-def test_the_curve_rises_with_the_images_to_what_cross_validation_says(tmp_path: Path) -> None:
+def test_the_curve_rises_with_the_images_to_what_cross_validation_says() -> None:
     given = material({"a": 60, "b": 60, "c": 60}, apart=2.0)
     probe = fitted(given)
-    said = written(given, tmp_path, probe=probe)
+    said = written(given, probe=probe)
     points = said["points"]
     images = [point["images"] for point in points]  # type: ignore[attr-defined]
     assert images == [15, 30, 42, 57, 72, 87, 102, 114, 129, 144]  # 48 of each class outside of a fold, shared
@@ -56,8 +54,8 @@ def test_the_curve_rises_with_the_images_to_what_cross_validation_says(tmp_path:
     assert points[-1]["accuracy"] > points[0]["accuracy"] + 0.05  # type: ignore[index]
 
 
-def test_the_law_is_near_its_points(tmp_path: Path) -> None:
-    said = written(material({"a": 60, "b": 60, "c": 60}, apart=2.0), tmp_path)
+def test_the_law_is_near_its_points() -> None:
+    said = written(material({"a": 60, "b": 60, "c": 60}, apart=2.0))
     law = said["law"]
     assert law["a"] >= 0  # type: ignore[index]
     assert law["b"] > 0  # type: ignore[index]
@@ -67,11 +65,11 @@ def test_the_law_is_near_its_points(tmp_path: Path) -> None:
         assert 1 - point["accuracy"] == pytest.approx(error, abs=0.05)
 
 
-def test_the_five_weakest_classes_are_asked_about_the_weakest_first(tmp_path: Path) -> None:
+def test_the_five_weakest_classes_are_asked_about_the_weakest_first() -> None:
     far = {"a": 6.0, "b": 0.5, "c": 6.0, "d": 1.0, "e": 6.0, "f": 1.5, "g": 6.0}
     given = material(dict.fromkeys(far, 25), apart=far)
     probe = fitted(given)
-    said = written(given, tmp_path, probe=probe)
+    said = written(given, probe=probe)
     answers = probe.logits.argmax(axis=1)
     recall = {name: (answers == place)[given.labels == place].mean() for place, name in enumerate(far)}
     names = [gain["class"] for gain in said["gains"]]  # type: ignore[attr-defined]
@@ -82,30 +80,30 @@ def test_the_five_weakest_classes_are_asked_about_the_weakest_first(tmp_path: Pa
         assert 0 <= gain["low"] <= gain["points"] <= gain["high"] <= 1
 
 
-def test_what_is_recognised_already_gains_less(tmp_path: Path) -> None:
-    said = written(material({"a": 40, "b": 40, "c": 40}, apart={"a": 9.0, "b": 1.5, "c": 1.5}), tmp_path)
+def test_what_is_recognised_already_gains_less() -> None:
+    said = written(material({"a": 40, "b": 40, "c": 40}, apart={"a": 9.0, "b": 1.5, "c": 1.5}))
     gains = {gain["class"]: gain["points"] for gain in said["gains"]}  # type: ignore[attr-defined]
     assert gains["a"] < min(gains["b"], gains["c"])
     assert gains["a"] < 0.01
 
 
-def test_classes_that_were_never_held_out_are_not_asked_about(tmp_path: Path) -> None:
+def test_classes_that_were_never_held_out_are_not_asked_about() -> None:
     given = material({"a": 20, "b": 20, "c": 20})
     given = replace(given, folds=np.where(given.labels == 2, -1, given.folds))
     probe = fitted(given)
-    assert [gain["class"] for gain in written(given, tmp_path, probe=probe)["gains"]] in (["a", "b"], ["b", "a"])  # type: ignore[attr-defined]
+    assert [gain["class"] for gain in written(given, probe=probe)["gains"]] in (["a", "b"], ["b", "a"])  # type: ignore[attr-defined]
 
 
-def test_a_curve_is_the_same_for_the_same_seed(tmp_path: Path) -> None:
+def test_a_curve_is_the_same_for_the_same_seed() -> None:
     given = material({"a": 30, "b": 30}, apart=1.0)
     probe = fitted(given)
-    first, second, other = (written(given, tmp_path, seed=seed, probe=probe) for seed in (0, 0, 1))
+    first, second, other = (written(given, seed=seed, probe=probe) for seed in (0, 0, 1))
     assert first == second != other
 
 
 @pytest.mark.parametrize("counts", [{"a": 3, "b": 2}, {"a": 3, "b": 3}, {"a": 4, "b": 30}, {"a": 2, "b": 30}])
-def test_few_images_have_a_curve_that_promises_nothing_impossible(tmp_path: Path, counts: dict[str, int]) -> None:
-    said = written(material(counts, apart=1.0), tmp_path)
+def test_few_images_have_a_curve_that_promises_nothing_impossible(counts: dict[str, int]) -> None:
+    said = written(material(counts, apart=1.0))
     images = [point["images"] for point in said["points"]]  # type: ignore[attr-defined]
     assert images == sorted(images)
     law = said["law"]
@@ -115,44 +113,46 @@ def test_few_images_have_a_curve_that_promises_nothing_impossible(tmp_path: Path
         assert 0 <= gain["low"] <= gain["points"] <= gain["high"] <= 1
 
 
-def test_two_images_of_each_class_have_no_curve_and_say_why(tmp_path: Path) -> None:
-    given, bundle = material({"a": 2, "b": 2}), Bundle.create(tmp_path / "bundle")
-    assert "no smaller number of them to learn from" in growth.write(bundle, given, fitted(given), seed=0)
-    assert not bundle.has(growth.NAME)
+def test_two_images_of_each_class_have_no_curve_and_say_why() -> None:
+    given = material({"a": 2, "b": 2})
+    files, why_not = growth.files(given, fitted(given), seed=0)
+    assert "no smaller number of them to learn from" in why_not
+    assert files == {}
 
 
-def test_only_plain_views_are_asked(tmp_path: Path) -> None:
+def test_only_plain_views_are_asked() -> None:
     given = material({"a": 30, "b": 30}, apart=1.0)
     probe = fitted(given)
     noise = np.random.default_rng(1).normal(size=given.features.shape).astype(np.float32)
     views = replace(given, features=np.concatenate([given.features, noise]))
-    assert written(views, tmp_path, probe=probe) == written(given, tmp_path, probe=probe)
+    assert written(views, probe=probe) == written(given, probe=probe)
 
 
-def test_a_search_that_would_take_minutes_is_left_out_with_a_sentence(tmp_path: Path) -> None:
-    given, bundle = material({"a": 10, "b": 10}), Bundle.create(tmp_path / "bundle")
+def test_a_search_that_would_take_minutes_is_left_out_with_a_sentence() -> None:
+    given = material({"a": 10, "b": 10})
     wide = replace(given, features=np.zeros((1, 20, 1_300_000), dtype=np.float32))
-    assert growth.write(bundle, wide, fitted(given), seed=0).endswith("it would take minutes")
-    assert not bundle.has(growth.NAME)
+    files, why_not = growth.files(wide, fitted(given), seed=0)
+    assert why_not.endswith("it would take minutes")
+    assert files == {}
 
 
-def test_any_number_of_labels_has_no_curve_and_says_why(tmp_path: Path) -> None:
-    given, bundle = material({"a": 10, "b": 10}), Bundle.create(tmp_path / "bundle")
+def test_any_number_of_labels_has_no_curve_and_says_why() -> None:
+    given = material({"a": 10, "b": 10})
     samples = tuple(replace(sample, label=(str(sample.label),)) for sample in given.catalog.samples)
     several = replace(
         given, catalog=Catalog(samples, given.catalog.classes), labels=np.eye(2, dtype=bool)[given.labels]
     )
     assert several.catalog.multi_label
-    assert "there is no one accuracy" in growth.write(bundle, several, fitted(given), seed=0)
-    assert not bundle.has(growth.NAME)
+    files, why_not = growth.files(several, fitted(given), seed=0)
+    assert "there is no one accuracy" in why_not
+    assert files == {}
 
 
-def test_a_check_may_stop_it_and_nothing_is_written(tmp_path: Path) -> None:
-    given, bundle = material({"a": 10, "b": 10}), Bundle.create(tmp_path / "bundle")
+def test_a_check_may_stop_it_and_nothing_is_written() -> None:
+    given = material({"a": 10, "b": 10})
 
     def stop(done: int, total: int) -> None:
         raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        growth.write(bundle, given, fitted(given), seed=0, check=stop)
-    assert not bundle.has(growth.NAME)
+        growth.files(given, fitted(given), seed=0, check=stop)

@@ -41,7 +41,7 @@ def test_names_tell_the_family(name: str, key: str | None) -> None:
 
 
 def test_families_are_listed_in_order_each_from_small_to_large() -> None:
-    chosen = ("convnext_tiny", "densenet121", "resnet50", "bat_resnext26ts", "resnet18", "resnet101")
+    chosen = ("convnext_tiny", "densenet121", "resnet50", "tresnet_m", "resnet18", "resnet101")
     assert backbones.grouped(chosen) == (
-        "resnet18", "resnet50", "resnet101", "densenet121", "bat_resnext26ts", "convnext_tiny",
+        "resnet18", "resnet50", "resnet101", "densenet121", "convnext_tiny", "tresnet_m",
     )  # fmt: skip

@@ -135,3 +135,11 @@ def test_agreement_on_few_images_is_not_certainty():
     low, high = share_difference(0.0, np.zeros(100), units=20, n=20)
     assert (low, high) == pytest.approx((-2.093024 / 21, 2.093024 / 21), rel=1e-3)
     assert share_difference(1.0, np.ones(100), units=4, n=4) == (pytest.approx(0.8 - 3.182446 / 5), 1.0)
+
+
+def test_the_mean_of_values_none_of_which_is_negative_is_not_said_to_be_below_zero():
+    values = np.array([0.0] * 27 + [1.6])
+    told = Predictions(tuple(map(str, range(28))), np.zeros((28, 2), np.float32), ("a", "b"))
+    low, high = mean(values, told)
+    assert low == 0.0 < values.mean() < high
+    assert mean(values - 0.5, told)[0] < -0.5

@@ -107,3 +107,26 @@ def test_without_labels_there_is_nothing_to_compare():
     unlabelled = Predictions(("a",), np.zeros((1, 2), np.float32), ("x", "y"))
     with pytest.raises(UsageError, match="at least one labelled image"):
         calibration(unlabelled)
+
+
+@pytest.mark.parametrize(("images", "scale"), [(153, 4.0), (300, 6.0)])
+def test_a_bin_of_a_model_that_means_what_it_says_is_seldom_called_astray(images, scale):
+    """Bins of 22 answers, one of which is wrong, look too sure one by one."""
+    astray = 0
+    for seed in range(60):
+        generator = np.random.default_rng(seed)
+        logits = scale * generator.normal(size=(images, 2))
+        chances = 1 / (1 + np.exp(logits[:, 0] - logits[:, 1]))
+        labels = (generator.random(images) < chances).astype(np.int64)
+        told = Predictions(tuple(map(str, range(images))), logits.astype(np.float32), ("a", "b"), labels)
+        astray += any(one["p_holm"] <= 0.05 for one in calibration(told)["bins"])
+    assert astray <= 7  # of 60; 3 are expected, and 8 or more once in sixty times
+
+
+def test_a_bin_of_a_model_that_is_too_sure_is_called_astray():
+    generator = np.random.default_rng(0)
+    logits = generator.normal(size=(400, 2))
+    chances = 1 / (1 + np.exp(logits[:, 0] - logits[:, 1]))
+    labels = (generator.random(400) < chances).astype(np.int64)
+    told = Predictions(tuple(map(str, range(400))), (6 * logits).astype(np.float32), ("a", "b"), labels)
+    assert sum(one["p_holm"] <= 0.05 for one in calibration(told)["bins"]) >= 3

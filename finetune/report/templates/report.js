@@ -45,6 +45,7 @@
       said.append(": ", count);
       if (found.length < Number(cell.textContent)) said.append("; not all of them have a small picture");
       const list = make("ul");
+      list.tabIndex = 0; // it scrolls where there are many
       found.sort((a, b) => tiles.probabilities[b] - tiles.probabilities[a]);
       for (const place of found.slice(0, data.most)) {
         const item = make("li");
