@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 _LONGEST = {"run": 24, "score": 22, "on": 16, "time": 12, "memory": 8, "schedule": 24, "network": 40, "date": 16}
 _CUTS = (  # what is cut where there is no room, and how far, one after the other
     *(("network", 12), ("schedule", 15), ("run", 16)),
-    *(("schedule", 8), ("network", 7), ("run", 10), ("on", 13)),
+    *(("schedule", 8), ("run", 13), ("network", 10), ("run", 10), ("network", 7), ("on", 13)),
 )
 _PARTS = {"test": "test", "validation": "validation", "out_of_fold": "held out", "folds": "in folds"}
 _OPTIMISTIC = "validation and held-out images had a part in what was chosen: their scores are optimistic"

