@@ -436,7 +436,7 @@ def _learning_curve(job: Job, given: Material, probe: Probe) -> None:
         try:
             found, why_not = growth.files(given, probe, seed=job.recipe.seed, check=check)
         except OutOfTime:
-            found, why_not = {}, "no learning curve: there is no time left within the budget"
+            found, why_not = {}, f"{growth.NONE}there is no time left within the budget"
     for name, data in found.items():
         job.bundle.write(name, data)
     if why_not:

@@ -90,7 +90,8 @@ def later(folder: Path, *, check: Callable[[str], Check]) -> Bundle:
             curve=bundle.has(growth.NAME),
         )
         files = {name: data for part in taken(source, memory, much="full") for name, data in part.items()}
-    notes = [note for note in bundle.facts.get("notes", []) if note not in (OUT_OF_TIME, FOLDED)]
+    settled = (OUT_OF_TIME, FOLDED, *((growth.NONE,) if growth.NAME in files else ()))
+    notes = [note for note in bundle.facts.get("notes", []) if not note.startswith(settled)]
     bundle.add(files, notes=[*notes, FOLDED] if source.asked and not source.asked.shipped else notes)
     return Bundle.open(folder)
 

@@ -9,6 +9,7 @@ from finetune.frozen.probe import Probe
 from finetune.predict import Check
 
 NAME = "evidence/curve.json"
+NONE = "no learning curve: "  # as what says why begins
 MORE = 50
 CLASSES = 5  # the weakest, that are asked about one by one
 _LIGHT = 50_000_000  # products of one pass over the features, above which a curve would take minutes
@@ -25,13 +26,13 @@ def files(given: Material, probe: Probe, *, seed: int, check: Check | None = Non
     if given.catalog.multi_label:
         return (
             {},
-            "no learning curve: where images have any number of labels there is no one accuracy that it could be of",
+            f"{NONE}where images have any number of labels there is no one accuracy that it could be of",
         )
     if given.features[0].size * given.classes > _LIGHT:
-        return {}, "no learning curve: with so many images and classes it would take minutes"
+        return {}, f"{NONE}with so many images and classes it would take minutes"
     whole = _curve(given, probe, None, seed, check)
     if np.ptp(whole.images) == 0:
-        return {}, "no learning curve: with two images of a class there is no smaller number of them to learn from"
+        return {}, f"{NONE}with two images of a class there is no smaller number of them to learn from"
     law = power_law(whole.points)
     said = {
         "points": [
