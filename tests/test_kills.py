@@ -81,11 +81,11 @@ for number in range(inside + elsewhere):
     within, moment = number < inside, draw.randint(1, 12)
     child, reads = attempt(killed, moment if within else 0)
     if not within and number % 4 == 3:  # soon, whatever it does by then
-        seen = heard(reads, lambda seen: False, draw.uniform(0.05, 1))
+        seen = heard(reads, lambda seen: len(seen) >= 12, draw.uniform(0.05, 1))
     else:
         seen = heard(reads, lambda seen: len(seen) >= moment, 120)
     if not within:
-        time.sleep(draw.uniform(0, 0.1))
+        time.sleep(draw.uniform(0, 0.03))
     assert b"!" not in seen, "it came to its end before the moment to kill it"
     os.kill(child, signal.SIGKILL)
     _, status = os.waitpid(child, 0)
