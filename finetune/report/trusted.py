@@ -54,10 +54,11 @@ def calibration(evidence: Evidence, scores: Scores) -> Part | None:
     inside = None
     if band and found.ece is not None:
         inside = "above" if found.ece > band[1] else "below" if found.ece < band[0] else "within"
-    rows = []
+    rows, worse = [], False
     if temperature and temperature.chosen_on and temperature.before and temperature.after:
         before, after = temperature.before, temperature.after
         rows = [("Log-loss", before.log_loss, after.log_loss), ("Brier score", before.brier, after.brier)]
+        worse = (after.log_loss.value or 0.0) > (before.log_loss.value or 0.0)
     values = {
         "plot": plots.reliability(found),
         "bins": [one for one in found.bins if one.images],
@@ -69,6 +70,7 @@ def calibration(evidence: Evidence, scores: Scores) -> Part | None:
         "temperature": temperature,
         "chosen_on": PARTS.get(temperature.chosen_on or "", "") if temperature else "",
         "rows": rows,
+        "worse": worse,
         "words": called(evidence),
         "folds": len(evidence.folds),
     }

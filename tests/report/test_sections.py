@@ -11,6 +11,7 @@ from finetune.report.questions import QUESTIONS
 from finetune.report.records import Network
 from finetune.report.sound import issues_of, verdict
 from finetune.report.stages import stages
+from finetune.report.trusted import calibration
 from finetune.scores.predictions import Predictions
 from tests.report.conftest import PLAN
 from tests.report.test_page import Parsed
@@ -112,6 +113,16 @@ def test_the_data_is_called_sound_only_where_no_finding_is_a_warning(whole):
     calm = verdict(replace(evidence, audited=evidence.audited.model_copy(update={"findings": notes}))).values
     assert (calm["doubtful"], calm["notes"]) == ([], True)
     assert verdict(replace(evidence, audited=None)) is None
+
+
+def test_a_temperature_that_made_these_answers_worse_is_said_to_have(whole):
+    evidence = gather(whole)
+    scores = evidence.test
+    found = scores.calibration.temperature
+    swapped = found.model_copy(update={"before": found.after, "after": found.before})
+    spoilt = scores.calibration.model_copy(update={"temperature": swapped})
+    assert not calibration(evidence, scores).values["worse"]
+    assert calibration(evidence, scores.model_copy(update={"calibration": spoilt})).values["worse"]
 
 
 def test_a_run_without_an_epoch_has_no_section_on_learning(make_probed):
