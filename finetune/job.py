@@ -41,6 +41,7 @@ from finetune.recipe.plan import Plan
 from finetune.recipe.schedule import LpFt
 from finetune.recipe.schema import Recipe
 from finetune.report import card
+from finetune.report.helps import NO_CURVE
 from finetune.review import material
 from finetune.runtime import generators_kept, seed, start, stop_requests
 from finetune.scores.calibration import temperature
@@ -436,7 +437,7 @@ def _learning_curve(job: Job, given: Material, probe: Probe) -> None:
         try:
             found, why_not = growth.files(given, probe, seed=job.recipe.seed, check=check)
         except OutOfTime:
-            found, why_not = {}, f"{growth.NONE}there is no time left within the budget"
+            found, why_not = {}, f"{NO_CURVE}there is no time left within the budget"
     for name, data in found.items():
         job.bundle.write(name, data)
     if why_not:

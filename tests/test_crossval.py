@@ -112,7 +112,7 @@ def test_a_run_cut_at_any_sign_of_life_equals_the_uncut_one(photos: Path, tmp_pa
     recipe = write_recipe(photos)
     uncut, cut = tmp_path / "a" / "uncut", tmp_path / "a" / "cut"
     signs = signs_of_life(lambda show: run(recipe, uncut, PROBE, show=show))
-    for after in range(1, signs, signs // 5):
+    for after in range(1, signs, signs // 8):
         with pytest.raises(Crash):
             run(recipe, cut, PROBE, show=CutAfterSigns(after))
         job.resume(cut)

@@ -75,10 +75,19 @@ class Deep:
         return None if self.balanced_accuracy is None else self.balanced_accuracy.value - self.chance
 
     @property
+    def told(self) -> Measured | None:
+        """What says whether it does better than chance: the balanced accuracy, or the AUROC."""
+        return self.auroc or self.balanced_accuracy
+
+    @property
+    def by_chance(self) -> float:
+        """What that would be by chance."""
+        return 0.5 if self.auroc else self.chance
+
+    @property
     def guesses(self) -> bool:
         """Whether what was asked is not shown to do better than chance: then it knows nothing of labels."""
-        told, chance = (self.auroc, 0.5) if self.auroc else (self.balanced_accuracy, self.chance)
-        return told is not None and told.low <= chance
+        return self.told is not None and self.told.low <= self.by_chance
 
     @property
     def held_out(self) -> Array:

@@ -31,13 +31,13 @@ class Finding:
 
 
 def called(check: str, kind: str) -> str:
-    """What findings of a kind are called among people: 'exact copies in two parts of the split', or of files that
+    """What findings of a kind are called among people: 'exact copies in several parts of the split', or of files that
     cannot be read the kind in plain letters, as in 'files: git lfs pointer'.
     """
     return _CALLED.get((check, kind)) or f"{_CHECKS.get(check, check)}: {kind.replace('-', ' ')}"
 
 
-_CHECKS = {"unreadable": "files", "outliers": "images unlike the others", "shortcuts": "shortcuts"}
+_CHECKS = {"unreadable": "files", "outliers": "images unlike the others"}
 _CALLED = {
     ("labels", "label-issue"): "labels that are probably wrong",
     ("labels", "expected"): "estimates of how many labels are wrong",

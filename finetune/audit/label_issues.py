@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from finetune.audit.deep import Deep
+from finetune.audit.deep import Deep, Measured
 from finetune.audit.finding import Finding
 from finetune.audit.gather import Gathered
 from finetune.audit.labels import doubts, label_issues
@@ -23,7 +23,8 @@ def check(known: Gathered) -> Iterator[Finding]:
     if deep is None:
         return
     if not deep.held_out.any() or deep.guesses:
-        text = f"whether labels are wrong was not asked: {deep.reason or _guessed(deep)}"
+        why = _guessed(deep, deep.told) if deep.told and deep.guesses else deep.reason
+        text = f"whether labels are wrong was not asked: {why}"
         yield Finding("labels", "not-asked", "note", text)
         return
     if known.catalog.multi_label:
@@ -73,11 +74,10 @@ def _of_many(known: Gathered, deep: Deep) -> Iterator[Finding]:
     yield _expected(expected, asked=asked * len(classes), left_out=len(deep.keys) - asked)
 
 
-def _guessed(deep: Deep) -> str:
-    told, chance = (deep.auroc, 0.5) if deep.auroc else (deep.balanced_accuracy, deep.chance)
+def _guessed(deep: Deep, told: Measured) -> str:
     name = "mean AUROC of the labels" if deep.auroc else "balanced accuracy"
-    said = f"{name} {told.value:.2f} [{told.low:.2f}, {told.high:.2f}]" if told else name
-    return f"on held-out images {deep.network} is not shown to do better than chance ({said}, by chance {chance:.2f})"
+    said = f"{name} {told.value:.2f} [{told.low:.2f}, {told.high:.2f}], by chance {deep.by_chance:.2f}"
+    return f"on held-out images {deep.network} is not shown to do better than chance ({said})"
 
 
 def _several(labels: str) -> str:

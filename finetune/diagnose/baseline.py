@@ -10,7 +10,7 @@ from finetune.data.catalog import Catalog
 from finetune.data.store import Store
 from finetune.diagnose import growth
 from finetune.diagnose.asked import Asked
-from finetune.errors import DataError, FinetuneError, Offline, WeightsError
+from finetune.errors import BundleError, DataError, Offline, WeightsError
 from finetune.frozen.extract import Extractor, Looks
 from finetune.model import weights
 from finetune.predict import Check
@@ -27,7 +27,7 @@ ANSWERS = "evidence/baseline.npz"
 def files(
     known: Material, asked: Asked, runtime: Runtime, *, curve: bool, check: Callable[[str], Check]
 ) -> Mapping[str, bytes]:
-    """`evidence/baseline.json`: the accuracy of a head that was fitted to the frozen features of the training images,
+    """`evidence/baseline.json`: the accuracy of a head that was fitted to the frozen features of all other images,
     chosen as schedule `probe` chooses it, on the asked images, and how much better what ships answers the same ones,
     with paired intervals; or why there is none. `evidence/baseline.npz`: its answers. With `curve` the learning curve
     of that head too. Nothing for random weights, whose features nobody would fit a head to.
@@ -39,15 +39,15 @@ def files(
         return {}
     try:
         network = weights.network(recipe, classes=0)[0]
-        train = _learnt(known.known)
+        train = _learnt(known.known, asked.part)
         with Store.open() as store:
             looks = Looks(network.contract.preprocessing(recipe.images), recipe.images.augment, recipe.seed)
             extractor = Extractor(network, looks=looks, runtime=runtime, store=store)
             seen = check("features")
             given = probes.material(extractor, train, stages=recipe.stages, views=1, seed=recipe.seed, check=seen)
             features = extractor.pooled(asked.catalog.samples, stages=recipe.stages, check=seen)[0]
-    except (Offline, WeightsError, DataError) as error:
-        return {NAME: dump({"reason": _reason(error)})}
+    except (Offline, WeightsError, BundleError, DataError) as error:
+        return {NAME: dump({"reason": str(error).splitlines()[0]})}
     shape = recipe.head if isinstance(recipe.head, Multilayer) else None
     probe = probes.fit(given, head=shape, threads=runtime.threads, check=check("heads"))
     answers = replace(asked.predictions, logits=probe.fitted.logits(features), thresholds=None)
@@ -64,15 +64,14 @@ def files(
     return found
 
 
-def _learnt(known: Gathered) -> Catalog:
-    """The training images that the run knew, with the hashes that they have."""
+def _learnt(known: Gathered, asked: str) -> Catalog:
+    """All images of the run that are not asked, validation images too, as schedule `probe` learns from them; with the
+    hashes that they have.
+    """
+    parts = {"train", "validation"} - {asked}
     samples = tuple(
         replace(sample, sha256=known.looks[sample.key].sha256)
         for sample in known.catalog.samples
-        if known.part(sample.key) == "train" and sample.key in known.looks
+        if known.part(sample.key) in parts and sample.key in known.looks
     )
     return Catalog(samples, known.catalog.classes)
-
-
-def _reason(error: FinetuneError) -> str:
-    return str(error).splitlines()[0]

@@ -15,6 +15,7 @@ from finetune.diagnose.asked import Asked
 from finetune.errors import BundleError, printable
 from finetune.model.classifier import Classifier
 from finetune.predict import Check, load
+from finetune.report.helps import NO_CURVE
 from finetune.review import material
 from finetune.review.material import Material
 from finetune.runtime import Runtime
@@ -90,7 +91,7 @@ def later(folder: Path, *, check: Callable[[str], Check]) -> Bundle:
             curve=bundle.has(growth.NAME),
         )
         files = {name: data for part in taken(source, memory, much="full") for name, data in part.items()}
-    settled = (OUT_OF_TIME, FOLDED, *((growth.NONE,) if growth.NAME in files else ()))
+    settled = (OUT_OF_TIME, FOLDED, *((NO_CURVE,) if growth.NAME in files else ()))
     notes = [note for note in bundle.facts.get("notes", []) if not note.startswith(settled)]
     bundle.add(files, notes=[*notes, FOLDED] if source.asked and not source.asked.shipped else notes)
     return Bundle.open(folder)

@@ -7,9 +7,9 @@ from finetune.choose.heads import Material
 from finetune.frozen.curve import Curve, gain, learning_curve, power_law
 from finetune.frozen.probe import Probe
 from finetune.predict import Check
+from finetune.report.helps import NO_CURVE
 
 NAME = "evidence/curve.json"
-NONE = "no learning curve: "  # as what says why begins
 MORE = 50
 CLASSES = 5  # the weakest, that are asked about one by one
 _LIGHT = 50_000_000  # products of one pass over the features, above which a curve would take minutes
@@ -26,13 +26,13 @@ def files(given: Material, probe: Probe, *, seed: int, check: Check | None = Non
     if given.catalog.multi_label:
         return (
             {},
-            f"{NONE}where images have any number of labels there is no one accuracy that it could be of",
+            f"{NO_CURVE}where images have any number of labels there is no one accuracy that it could be of",
         )
     if given.features[0].size * given.classes > _LIGHT:
-        return {}, f"{NONE}with so many images and classes it would take minutes"
+        return {}, f"{NO_CURVE}with so many images and classes it would take minutes"
     whole = _curve(given, probe, None, seed, check)
     if np.ptp(whole.images) == 0:
-        return {}, f"{NONE}with two images of a class there is no smaller number of them to learn from"
+        return {}, f"{NO_CURVE}with two images of a class there is no smaller number of them to learn from"
     law = power_law(whole.points)
     said = {
         "points": [

@@ -1,9 +1,11 @@
 """The frozen baseline of what was trained: on the same images, and from the bundle alone."""
 
 import json
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import pytest
 import safetensors.torch
 
@@ -43,13 +45,22 @@ def test_a_head_on_the_frozen_network_answers_the_same_images(recipe: Path, tmp_
     found, test = told(bundle), bundle.predictions("test")
     answers = Predictions.from_bytes(bundle.read(baseline.ANSWERS), source=baseline.ANSWERS)
     assert answers.keys == test.keys
-    assert found["images"] == bundle.facts["images"]["train"]
+    assert found["images"] == bundle.facts["images"]["train"] + bundle.facts["images"]["validation"]
     assert found["accuracy"]["value"] == (answers.predicted == answers.labels).mean()  # type: ignore[index]
     assert found["difference"] == differences(answers, test)["accuracy"]
     assert bundle.has(growth.NAME)
     page = report.render(bundle)
     assert "A head on the frozen network" in page
     assert "Better than that by" in page
+
+
+def test_its_answers_are_those_of_a_run_that_only_fits_a_head(recipe: Path, tmp_path: Path) -> None:
+    bundle = job.run(recipe, output=tmp_path / "run", overrides=["evidence=full"])
+    probed = job.run(recipe, output=tmp_path / "probed", overrides=["schedule={kind: probe}"]).predictions("test")
+    answers = Predictions.from_bytes(bundle.read(baseline.ANSWERS), source=baseline.ANSWERS)
+    assert answers.keys == probed.keys
+    assert np.allclose(answers.logits, probed.logits, atol=1e-4)
+    assert not np.allclose(answers.logits, bundle.predictions("test").logits, atol=1e-2)
 
 
 def test_it_can_be_taken_later_and_is_the_same(recipe: Path, tmp_path: Path) -> None:
@@ -68,6 +79,14 @@ def test_weights_that_are_gone_are_a_reason_and_no_error(recipe: Path, tmp_path:
     assert "weights.safetensors" in str(told(later)["reason"])
     assert not later.has(baseline.ANSWERS)
     assert "A head on the frozen network</th>" not in report.render(later)
+
+
+def test_a_bundle_that_is_gone_is_a_reason_too(recipe: Path, tmp_path: Path) -> None:
+    first = job.run(recipe, output=tmp_path / "first")
+    of_bundle = f"backbone.weights={{kind: bundle, path: {first.folder}}}"
+    bundle = job.run(recipe, output=tmp_path / "run", overrides=[of_bundle])
+    shutil.rmtree(first.folder)
+    assert "first" in str(told(evidence.later(bundle.folder, check=silent))["reason"])
 
 
 @pytest.mark.parametrize("schedule", ["full", "probe"])
