@@ -70,6 +70,7 @@ def against(evidence: Evidence) -> Part | None:
         "guess": guess,
         "alone": _alone(scores),
         "same": evidence.baseline if evidence.baseline and evidence.baseline.accuracy and not frozen else None,
+        "why": evidence.baseline.reason if evidence.baseline else "",
         "baseline": None if frozen else _baseline(evidence),
         "itself": frozen,
         "accuracy": ALL_RIGHT if evidence.several else "Accuracy",

@@ -78,7 +78,9 @@ def test_weights_that_are_gone_are_a_reason_and_no_error(recipe: Path, tmp_path:
     later = evidence.later(bundle.folder, check=silent)
     assert "weights.safetensors" in str(told(later)["reason"])
     assert not later.has(baseline.ANSWERS)
-    assert "A head on the frozen network</th>" not in report.render(later)
+    page = report.render(later)
+    assert "A head on the frozen network</th>" not in page
+    assert "What a head on the frozen network would score is not known: <bdi>" in page
 
 
 def test_a_bundle_that_is_gone_is_a_reason_too(recipe: Path, tmp_path: Path) -> None:
